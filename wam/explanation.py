@@ -1,0 +1,211 @@
+"""What an attribution returns: signed attributions, what they explain, and how they were made."""
+
+from __future__ import annotations
+
+import json
+import os
+import tempfile
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+import torch
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor
+
+from wam.coefficients import Coefficients, Scale
+from wam.frames import Fourier, Frame, Pixel, Wavelet
+
+FORMAT = "wam-explanation-1"
+"""The version of the file format."""
+
+_FRAMES = {frame.__name__: frame for frame in (Wavelet, Pixel, Fourier)}
+_CONTAINERS = ("attributions", "coefficients")
+_VECTORS = ("target", "score", "baseline_score", "completeness_gap")
+
+
+@dataclass(frozen=True, eq=False)
+class Explanation:
+    r"""A batch of explanations: the attributions :math:`\gamma` of the coefficients :math:`z` of the inputs.
+
+    Attributes
+    ----------
+    attributions
+        :math:`\gamma`, signed, one value per coefficient; ``attributions.abs()`` is eq. 1 of the paper.
+    coefficients
+        :math:`z = W x`.
+    target, score
+        The explained class and its score :math:`f_c(x)`, ``(batch,)`` each.
+    frame
+        The frame of both.
+    method, settings
+        How it was made: the name of the method, and its parameters.
+    baseline_score, completeness_gap
+        For integrated gradients: :math:`f_c(x_0)` and
+        :math:`|\sum \gamma - (f_c(x) - f_c(x_0))|`, ``(batch,)`` each; otherwise ``None``.
+
+    Examples
+    --------
+    >>> import torch, wam
+    >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3))
+    >>> e = wam.saliency(net, torch.randn(2, 1, 8, 8), frame=wam.Wavelet("haar", levels=2, ndim=2))
+    >>> e.heatmap().shape, e.scales, e.scale_profile().sum(1)
+    (torch.Size([2, 8, 8]), ('approx', 2, 1), tensor([1., 1.]))
+    """
+
+    attributions: Coefficients
+    coefficients: Coefficients
+    target: Tensor
+    score: Tensor
+    frame: Frame
+    method: str
+    settings: Mapping[str, Any] = field(default_factory=dict)
+    baseline_score: Tensor | None = None
+    completeness_gap: Tensor | None = None
+
+    def __len__(self) -> int:
+        return len(self.target)
+
+    def __repr__(self) -> str:
+        return f"Explanation({self.method} of {len(self)} inputs, {self.frame}, target {self.target.tolist()})"
+
+    def __getitem__(self, sample: int | slice) -> Explanation:
+        if isinstance(sample, int):
+            sample = range(len(self))[sample]
+            sample = slice(sample, sample + 1)
+        return self._each(lambda value: value[sample])
+
+    def _each(self, function) -> Explanation:
+        values = {name: getattr(self, name) for name in _CONTAINERS + _VECTORS}
+        return replace(self, **{name: v if v is None else function(v) for name, v in values.items()})
+
+    def to(self, *args: Any, **kwargs: Any) -> Explanation:
+        """Move everything to a device, as :meth:`torch.Tensor.to` does."""
+        return self._each(lambda value: value.to(*args, **kwargs))
+
+    # --- where and what ---------------------------------------------------------------------------------------
+
+    @property
+    def scales(self) -> tuple[Scale, ...]:
+        """The labels of the scales, coarse to fine."""
+        return self.attributions.scales
+
+    def heatmap(self) -> Tensor:
+        r"""Where: :math:`|\gamma|` of every coefficient spread over its support, summed over channels and bands.
+
+        ``(batch, *spatial)``, non-negative; the sum over the input is :math:`\sum |\gamma|`.
+        """
+        return self.frame.spread(_over_channels(self.attributions))[:, 0]
+
+    def scale_heatmaps(self) -> Tensor:
+        """Where, scale by scale: ``(batch, scales, *spatial)``, coarse to fine; their sum is :meth:`heatmap`."""
+        magnitudes = _over_channels(self.attributions)
+        return torch.cat([self.frame.spread(magnitudes.level(scale)) for scale in self.scales], dim=1)
+
+    def scale_profile(self) -> Tensor:
+        r"""What: the share of :math:`|\gamma|` in every scale, ``(batch, scales)``; rows sum to 1.
+
+        Where all attributions are zero the share is undefined: NaN.
+        """
+        sums = self.attributions.abs().scale_sums()
+        return sums / sums.sum(1, keepdim=True)
+
+    def scale_scores(self) -> Tensor:
+        r"""The signed sums of :math:`\gamma` over every scale, ``(batch, scales)``.
+
+        For integrated gradients they decompose the score: their sum is :math:`f_c(x) - f_c(x_0)` up to the
+        completeness gap.
+        """
+        return self.attributions.scale_sums()
+
+    def reconstruct(self, fraction: float) -> Tensor:
+        r"""The input made from its most important coefficients only, ``(batch, channels, *spatial)``.
+
+        Of the ``channels * n`` coefficients of a sample the ``fraction`` with the largest :math:`|\gamma|` are kept,
+        channels ranked independently (appendix C.2 of the paper), the rest set to zero.
+
+        Raises
+        ------
+        ValueError
+            If ``fraction`` is not between 0 and 1.
+        """
+        if not 0 <= fraction <= 1:
+            raise ValueError(f"fraction must be between 0 and 1, got {fraction!r}")
+        importance = self.attributions.abs().pack()[0].flatten(1)
+        flat, spec = self.coefficients.pack()
+        kept = importance.topk(round(fraction * importance.shape[1]), dim=1).indices
+        mask = torch.zeros_like(importance).scatter_(1, kept, 1.0)
+        return self.frame.synthesis(Coefficients.unpack(flat * mask.view_as(flat), spec))
+
+    # --- files ------------------------------------------------------------------------------------------------
+
+    def save(self, path: str | os.PathLike) -> Path:
+        """Write everything to one safetensors file; an interrupted save leaves no file under ``path``.
+
+        >>> import tempfile, torch, wam
+        >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(8, 2))
+        >>> e = wam.saliency(net, torch.randn(1, 1, 8), frame=wam.Pixel())
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     wam.load(e.save(f"{folder}/e.safetensors")).method
+        'saliency'
+        """
+        path = Path(path)
+        tensors = {name: getattr(self, name) for name in _VECTORS if getattr(self, name) is not None}
+        for name in _CONTAINERS:
+            for (level, orientation), band in getattr(self, name).bands.items():
+                tensors[f"{name}/{level}/{orientation}"] = band
+        frame = {"type": type(self.frame).__name__, "fields": asdict(self.frame)}
+        head = {
+            "bands": [list(key) for key in self.attributions.bands],
+            "shape": list(self.attributions.shape),
+            "frame": frame,
+            "method": self.method,
+            "settings": dict(self.settings),
+        }
+        handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
+        os.close(handle)
+        try:
+            tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+            save_file(tensors, scratch, metadata={"format": FORMAT, "explanation": json.dumps(head)})
+            os.replace(scratch, path)
+        except BaseException:
+            Path(scratch).unlink(missing_ok=True)
+            raise
+        return path
+
+
+def load(path: str | os.PathLike) -> Explanation:
+    """Read what :meth:`Explanation.save` wrote, on the CPU; nothing is ever unpickled.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ValueError
+        If the file is truncated, is not an explanation, or was written by another version of the format.
+    """
+    path = Path(path)
+    if not path.is_file():
+        raise FileNotFoundError(f"no explanation at {path}")
+    try:
+        with safe_open(path, framework="pt") as file:
+            meta = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except SafetensorError as error:
+        raise ValueError(f"{path} is truncated or is not a safetensors file: {error}") from error
+    if meta.get("format") != FORMAT:
+        raise ValueError(f"{path} has format {meta.get('format')!r}, this version reads {FORMAT!r}; recompute it")
+    head = json.loads(meta["explanation"])
+    keys, shape = [tuple(key) for key in head["bands"]], tuple(head["shape"])
+    frame = _FRAMES[head["frame"]["type"]](**head["frame"]["fields"])
+    containers = {
+        name: Coefficients({key: tensors[f"{name}/{key[0]}/{key[1]}"] for key in keys}, shape) for name in _CONTAINERS
+    }
+    vectors = {name: tensors.get(name) for name in _VECTORS}
+    return Explanation(frame=frame, method=head["method"], settings=head["settings"], **containers, **vectors)
+
+
+def _over_channels(attributions: Coefficients) -> Coefficients:
+    return attributions.map(lambda band: band.abs().sum(1, keepdim=True))

@@ -1,0 +1,318 @@
+r"""Frames: linear, invertible changes of coordinates :math:`z = W x`, :math:`x = S z`, in which an explanation lives.
+
+Every frame knows its analysis :math:`W`, its synthesis :math:`S`, and the adjoint :math:`S^\top` of the synthesis.
+The adjoint is all that attribution needs: by the chain rule the gradient with respect to the coefficients is
+:math:`\partial f(S z) / \partial z = S^\top \nabla f(x)`, whatever the frame (eq. 1 of the paper).
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+import warnings
+from abc import ABC, abstractmethod
+from dataclasses import dataclass
+from functools import cache, lru_cache
+from typing import get_args
+
+import ptwt
+import pywt
+import torch
+from torch import Tensor
+
+from wam.coefficients import Band, Coefficients
+
+MODES = get_args(ptwt.constants.BoundaryMode)
+"""The boundary modes that ptwt knows."""
+
+_DETAILS = {1: ("detail",), 2: ("horizontal", "vertical", "diagonal")}
+_DETAILS[3] = ("aad", "ada", "add", "daa", "dad", "dda", "ddd")
+_ANALYSIS = {1: ptwt.wavedec, 2: ptwt.wavedec2, 3: ptwt.wavedec3}
+_SYNTHESIS = {1: ptwt.waverec, 2: ptwt.waverec2, 3: ptwt.waverec3}
+
+
+class Frame(ABC):
+    """A linear invertible transform of inputs ``(batch, channels, *spatial)``; the spatial axes are transformed.
+
+    ``float32`` and ``float64`` are kept; any device. Under autocast the transforms still run in full precision.
+    """
+
+    ndim: int | None = None
+
+    @abstractmethod
+    def analysis(self, x: Tensor) -> Coefficients:
+        r"""The coefficients :math:`z = W x` of ``x``, of shape ``(batch, channels, *spatial)``."""
+
+    @abstractmethod
+    def synthesis(self, coefficients: Coefficients) -> Tensor:
+        r"""The input :math:`x = S z`, cropped to the size that was analysed. Differentiable."""
+
+    @abstractmethod
+    def pullback(self, gradient: Tensor) -> Coefficients:
+        r"""The adjoint of the synthesis, :math:`S^\top g`: the gradient with respect to the coefficients."""
+
+    @abstractmethod
+    def spread(self, magnitudes: Coefficients) -> Tensor:
+        """Lay non-negative ``magnitudes`` out over the supports of their atoms: the sum of each sample is kept."""
+
+    def check(self, x: Tensor) -> None:
+        """Raise an error that names the fix if ``x`` is not a batch that this frame can transform.
+
+        Raises
+        ------
+        TypeError
+            If ``x`` is not a tensor of ``float32`` or ``float64``.
+        ValueError
+            If ``x`` is empty, has the wrong number of axes, or is too small for the frame.
+        """
+        if not isinstance(x, Tensor):
+            raise TypeError(f"expected a tensor (batch, channels, *spatial), got {type(x).__name__}")
+        if x.dtype not in (torch.float32, torch.float64):
+            raise TypeError(f"expected float32 or float64, got {x.dtype}; convert with x.float() (autocast is fine)")
+        if x.ndim < 3 or (self.ndim is not None and x.ndim != self.ndim + 2):
+            axes = "*spatial" if self.ndim is None else f"{self.ndim} spatial axes"
+            raise ValueError(f"expected a batch (batch, channels, {axes}), got shape {tuple(x.shape)}")
+        if x.numel() == 0:
+            raise ValueError(f"the batch is empty: shape {tuple(x.shape)}")
+
+
+@dataclass(frozen=True)
+class Wavelet(Frame):
+    r"""The discrete wavelet transform, with any discrete wavelet of PyWavelets, computed by ptwt.
+
+    The synthesis is :math:`x = \sum_k a_k \phi_{J,k} + \sum_{j \le J} \sum_k d_{j,k} \psi_{j,k}`; its adjoint is an
+    analysis with the time-reversed synthesis filters and zero padding, whatever boundary ``mode`` made the
+    coefficients, because the mode changes :math:`W` and not :math:`S`.
+
+    Parameters
+    ----------
+    name
+        A discrete wavelet: ``"haar"``, ``"db4"``, ``"sym8"``, ``"bior4.4"``, ... (``pywt.wavelist(kind="discrete")``).
+    levels
+        The number :math:`J` of dyadic levels; level :math:`j` is the band of :math:`2^{-j-1}` to :math:`2^{-j}`
+        cycles per sample.
+    ndim
+        How many axes are transformed: 1 (sounds), 2 (images), 3 (volumes).
+    mode
+        How a signal is continued beyond its border in the analysis: one of :data:`MODES`.
+
+    Raises
+    ------
+    ValueError
+        For an unknown wavelet (near names are suggested), an unknown mode, or numbers out of range.
+
+    Warns
+    -----
+    UserWarning
+        For ``dmey``, whose truncated filters reconstruct to 1e-2 only: explanations are then complete up to that.
+
+    Examples
+    --------
+    >>> import torch, wam
+    >>> frame = wam.Wavelet("db4", levels=3, ndim=2)
+    >>> x = torch.randn(1, 3, 65, 64, dtype=torch.float64)
+    >>> torch.allclose(frame.synthesis(frame.analysis(x)), x)
+    True
+
+    References
+    ----------
+    Mallat, A theory for multiresolution signal decomposition, 1989. Paper, section 3.
+    """
+
+    name: str
+    levels: int
+    ndim: int
+    mode: str = "reflect"
+
+    def __post_init__(self) -> None:
+        known = pywt.wavelist(kind="discrete")
+        if self.name not in known:
+            near = difflib.get_close_matches(str(self.name), known, n=4, cutoff=0.4) or known[:4]
+            raise ValueError(f"unknown discrete wavelet {self.name!r}; did you mean {', '.join(near)}?")
+        if self.mode not in MODES:
+            raise ValueError(f"unknown boundary mode {self.mode!r}; choose one of {', '.join(MODES)}")
+        if self.ndim not in _ANALYSIS:
+            raise ValueError(f"ndim must be 1, 2 or 3, got {self.ndim!r}")
+        if not isinstance(self.levels, int) or self.levels < 1:
+            raise ValueError(f"levels must be a positive integer, got {self.levels!r}")
+        if self.name == "dmey":
+            warnings.warn("dmey reconstructs its input to 1e-2 only; prefer e.g. sym8 or coif5", stacklevel=3)
+
+    def max_levels(self, shape: tuple[int, ...]) -> int:
+        r"""How many levels fit: :math:`\lfloor \log_2 (n / (L - 1)) \rfloor`, shortest axis n, filter length L."""
+        return pywt.dwt_max_level(min(shape), pywt.Wavelet(self.name).dec_len)
+
+    def check(self, x: Tensor) -> None:
+        super().check(x)
+        fit = self.max_levels(x.shape[2:])
+        if self.levels > fit:
+            shape = tuple(x.shape[2:])
+            raise ValueError(f"{self.levels} levels of {self.name} do not fit an input of {shape}: at most {fit} do")
+
+    def analysis(self, x: Tensor) -> Coefficients:
+        self.check(x)
+        return self._decompose(x, pywt.Wavelet(self.name), self.mode)
+
+    def synthesis(self, coefficients: Coefficients) -> Tensor:
+        return self._compose(coefficients, _adjoint_pair(self.name, absolute=False))
+
+    def pullback(self, gradient: Tensor) -> Coefficients:
+        self.check(gradient)
+        return self._decompose(gradient, _adjoint_pair(self.name, absolute=False), "zero")
+
+    def spread(self, magnitudes: Coefficients) -> Tensor:
+        # The absolute filters, each summing to one, spread a coefficient over its support; what would fall beyond
+        # the border is put back by dividing by the share that stays inside.
+        pair = _adjoint_pair(self.name, absolute=True)
+        ones = torch.ones(1, 1, *magnitudes.shape, device=magnitudes.device, dtype=magnitudes.dtype)
+        inside = self._decompose(ones, pair, "zero")
+        kept = magnitudes.zip_map(lambda m, share: torch.where(share > 0, m / share, 0 * m), inside)
+        return self._compose(kept, pair)
+
+    def _decompose(self, x: Tensor, bank: pywt.Wavelet, mode: str) -> Coefficients:
+        with torch.autocast(x.device.type, enabled=False):
+            approximation, *details = _ANALYSIS[self.ndim](x, bank, mode=mode, level=self.levels)
+        bands: dict[Band, Tensor] = {(self.levels, "approx"): approximation}
+        for level, detail in zip(range(self.levels, 0, -1), details):
+            for orientation, band in zip(_DETAILS[self.ndim], _as_tuple(detail)):
+                bands[level, orientation] = band
+        return Coefficients(bands, tuple(x.shape[2:]))
+
+    def _compose(self, coefficients: Coefficients, bank: pywt.Wavelet) -> Tensor:
+        bands = coefficients.bands
+        tree: list = [bands[self.levels, "approx"]]
+        for level in range(self.levels, 0, -1):
+            detail = [bands[level, orientation] for orientation in _DETAILS[self.ndim]]
+            tree.append(_as_ptwt(detail))
+        with torch.autocast(coefficients.device.type, enabled=False):
+            x = _SYNTHESIS[self.ndim](tree if self.ndim == 1 else tuple(tree), bank)
+        return x[(..., *(slice(0, n) for n in coefficients.shape))]
+
+
+@dataclass(frozen=True)
+class Pixel(Frame):
+    """The identity: pixels, samples or voxels themselves, so that pixel methods are the same code.
+
+    >>> import torch, wam
+    >>> x = torch.randn(2, 3, 8, 8)
+    >>> torch.equal(wam.Pixel().analysis(x).bands[0, "pixel"], x)
+    True
+    """
+
+    def analysis(self, x: Tensor) -> Coefficients:
+        self.check(x)
+        return Coefficients({(0, "pixel"): x}, tuple(x.shape[2:]))
+
+    def synthesis(self, coefficients: Coefficients) -> Tensor:
+        return coefficients.bands[0, "pixel"]
+
+    pullback = analysis
+    spread = synthesis
+
+
+@dataclass(frozen=True)
+class Fourier(Frame):
+    r"""The real Fourier transform in Hartley's form, grouped into the dyadic bands of a wavelet of equal levels.
+
+    With :math:`X` the unitary discrete Fourier transform, :math:`H x = \operatorname{Re} X - \operatorname{Im} X` is
+    real, symmetric and orthogonal, so it is its own inverse and its own adjoint: :math:`W = S = S^\top = H`. The pair
+    of coefficients at :math:`\pm\nu` carries the cosine and the sine of frequency :math:`\nu`. Level :math:`j` holds
+    the frequencies with :math:`2^{-j-1} < \max_i |\nu_i| \le 2^{-j}` cycles per sample (the square annulus that a
+    wavelet's three orientations share), ``"approx"`` what is lower. Bands are flat: ``(batch, channels, n)``.
+
+    Parameters
+    ----------
+    levels
+        The number of dyadic levels.
+    ndim
+        How many axes are transformed.
+
+    Raises
+    ------
+    ValueError
+        If a number is out of range, or more levels are asked for than the input has frequencies.
+
+    Examples
+    --------
+    >>> import torch, wam
+    >>> frame = wam.Fourier(levels=2, ndim=1)
+    >>> x = torch.randn(1, 1, 15, dtype=torch.float64)
+    >>> z = frame.analysis(x)
+    >>> torch.allclose(frame.synthesis(z), x), torch.allclose(z.pack()[0].norm(), x.norm())
+    (True, True)
+
+    References
+    ----------
+    Bracewell, Discrete Hartley transform, 1983. The project page of the paper, on invertible transforms.
+    """
+
+    levels: int
+    ndim: int
+
+    def __post_init__(self) -> None:
+        for value, field in ((self.levels, "levels"), (self.ndim, "ndim")):
+            if not isinstance(value, int) or value < 1:
+                raise ValueError(f"{field} must be a positive integer, got {value!r}")
+
+    def max_levels(self, shape: tuple[int, ...]) -> int:
+        r"""How many levels have frequencies of their own: :math:`\lfloor \log_2 \max_i n_i \rfloor`."""
+        return int(math.log2(max(shape)))
+
+    def check(self, x: Tensor) -> None:
+        super().check(x)
+        fit = self.max_levels(x.shape[2:])
+        if self.levels > fit:
+            raise ValueError(f"{self.levels} levels do not fit an input of {tuple(x.shape[2:])}: at most {fit} do")
+
+    def analysis(self, x: Tensor) -> Coefficients:
+        self.check(x)
+        shape = tuple(x.shape[2:])
+        flat = _hartley(x).flatten(2)
+        order = _annuli(shape, self.levels)
+        return Coefficients({key: flat[..., index.to(x.device)] for key, index in order.items()}, shape)
+
+    def synthesis(self, coefficients: Coefficients) -> Tensor:
+        packed, _ = coefficients.pack()
+        order = torch.cat(list(_annuli(coefficients.shape, self.levels).values())).to(packed.device)
+        return _hartley(packed[..., order.argsort()].unflatten(2, coefficients.shape))
+
+    pullback = analysis
+
+    def spread(self, magnitudes: Coefficients) -> Tensor:
+        total = magnitudes.pack()[0].sum(2) / math.prod(magnitudes.shape)
+        return total.reshape(*total.shape, *[1] * len(magnitudes.shape)).expand(*total.shape, *magnitudes.shape)
+
+
+def _hartley(x: Tensor) -> Tensor:
+    with torch.autocast(x.device.type, enabled=False):
+        spectrum = torch.fft.fftn(x, dim=tuple(range(2, x.ndim)), norm="ortho")
+    return spectrum.real - spectrum.imag
+
+
+@lru_cache(maxsize=16)
+def _annuli(shape: tuple[int, ...], levels: int) -> dict[Band, Tensor]:
+    axes = torch.meshgrid(*(torch.fft.fftfreq(n, dtype=torch.float64).abs() for n in shape), indexing="ij")
+    level = torch.floor(-torch.log2(torch.stack(axes).amax(0))).flatten()
+    keys: list[Band] = [(levels, "approx"), *((j, "annulus") for j in range(levels, 0, -1))]
+    return {key: (level > levels if key[1] == "approx" else level == key[0]).nonzero()[:, 0] for key in keys}
+
+
+@cache
+def _adjoint_pair(name: str, absolute: bool) -> pywt.Wavelet:
+    """A bank whose analysis with zero padding is the adjoint of its synthesis; ``absolute``: filters that sum to 1."""
+    low, high = (torch.tensor(taps, dtype=torch.float64) for taps in pywt.Wavelet(name).filter_bank[2:])
+    if absolute:
+        low, high = low.abs() / low.abs().sum(), high.abs() / high.abs().sum()
+    return pywt.Wavelet(name, [low.flip(0).tolist(), high.flip(0).tolist(), low.tolist(), high.tolist()])
+
+
+def _as_tuple(detail) -> tuple[Tensor, ...]:
+    if isinstance(detail, dict):
+        return tuple(detail[orientation] for orientation in _DETAILS[3])
+    return (detail,) if isinstance(detail, Tensor) else tuple(detail)
+
+
+def _as_ptwt(detail: list[Tensor]):
+    if len(detail) == 1:
+        return detail[0]
+    return ptwt.WaveletDetailTuple2d(*detail) if len(detail) == 3 else dict(zip(_DETAILS[3], detail))

@@ -1,0 +1,247 @@
+"""Image classifiers to be explained, each one with its own preprocessing.
+
+Two are *embedded*: their weights come from the package index (:mod:`wam.assets`) and need no other download.
+The four networks of the paper come from timm under short names, and their weights from timm's model hub.
+
+======================  ====================================================  =========
+name                    network                                               input
+======================  ====================================================  =========
+``efficientnet_lite0``  EfficientNet-Lite0 (embedded)                         224 x 224
+``mobilenet_v2``        torchvision's MobileNetV2, IMAGENET1K_V1 (embedded)   224 x 224
+``resnet18``            timm ``resnet18.a1_in1k``                             224 x 224
+``convnext_small``      timm ``convnext_small.fb_in22k_ft_in1k_384``          384 x 384
+``efficientnet_b0``     timm ``tf_efficientnet_b0.ns_jft_in1k``               224 x 224
+``deit_tiny``           timm ``deit_tiny_patch16_224.fb_in1k``                224 x 224
+======================  ====================================================  =========
+"""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from types import MappingProxyType
+
+import numpy as np
+import timm
+import torch
+from PIL import Image
+from torch import Tensor, nn
+from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
+
+from wam.assets import CATALOGUE, AssetError, fetch
+
+__all__ = ["EMBEDDED", "PAPER", "ImageClassifier", "load"]
+
+#: Names of the networks whose weights come from the package index.
+EMBEDDED = ("efficientnet_lite0", "mobilenet_v2")
+
+#: Short names of the paper's networks -> timm's names. The paper says only "resnet18": ``a1_in1k`` is the
+#: checkpoint that timm resolves that name to.
+PAPER: Mapping[str, str] = MappingProxyType(
+    {
+        "resnet18": "resnet18.a1_in1k",
+        "convnext_small": "convnext_small.fb_in22k_ft_in1k_384",
+        "efficientnet_b0": "tf_efficientnet_b0.ns_jft_in1k",
+        "deit_tiny": "deit_tiny_patch16_224.fb_in1k",
+    }
+)
+
+
+class ImageClassifier(nn.Module):
+    """An ImageNet classifier together with its preprocessing.
+
+    The network sees *model space*: RGB in [0, 1], minus a mean colour, divided by a standard deviation per
+    channel. Hence the value 0 is the mean colour, not black; black is :attr:`black`.
+
+    Parameters
+    ----------
+    name
+        Name for tables and figures.
+    network
+        Module from ``(batch, 3, height, width)`` to logits ``(batch, 1000)``.
+    transform
+        The network's own preprocessing, from a PIL image in RGB to ``(3, height, width)``.
+    mean, std
+        Normalisation of the three channels, as ``transform`` applies it.
+    input_size
+        ``(height, width)`` of what ``transform`` returns.
+    pretrained
+        Whether the weights are trained ones.
+
+    Attributes
+    ----------
+    categories
+        The 1000 short class names, in the order of the logits (torchvision's list).
+    """
+
+    def __init__(
+        self,
+        name: str,
+        network: nn.Module,
+        transform: Callable[[Image.Image], Tensor],
+        mean: Sequence[float],
+        std: Sequence[float],
+        input_size: tuple[int, int],
+        pretrained: bool = True,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.network = network
+        self.transform = transform
+        self.input_size = input_size
+        self.pretrained = pretrained
+        self.categories: tuple[str, ...] = tuple(MobileNet_V2_Weights.IMAGENET1K_V1.meta["categories"])
+        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+        self.register_buffer("_black", (0 - self.mean) / self.std, persistent=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits ``(batch, 1000)`` of a batch ``(batch, 3, height, width)`` in model space."""
+        return self.network(x)
+
+    @property
+    def black(self) -> Tensor:
+        """Model-space value of a black pixel, ``(3, 1, 1)``: ``(0 - mean) / std``."""
+        return self._black
+
+    def prepare(self, images: Image.Image | Iterable) -> Tensor:
+        """Batch ``(batch, 3, height, width)`` in model space, in the model's dtype and on its device.
+
+        ``images`` is a PIL image, several of them, or several :class:`wam.data.LabelledImage`; sizes may
+        differ. Greyscale, palette and CMYK images are converted to RGB first.
+
+        Raises
+        ------
+        TypeError
+            Something that is not a PIL image.
+        ValueError
+            No image at all.
+
+        Examples
+        --------
+        >>> import wam.data, wam.models
+        >>> model = wam.models.load("efficientnet_lite0")
+        >>> model.prepare(wam.data.images(2)).shape
+        torch.Size([2, 3, 224, 224])
+        """
+        images = [images] if isinstance(images, Image.Image) else list(images)
+        images = [getattr(image, "image", image) for image in images]
+        if not images:
+            raise ValueError("prepare() needs at least one image, got none")
+        for image in images:
+            if not isinstance(image, Image.Image):
+                raise TypeError(
+                    f"prepare() takes PIL images, got {type(image).__name__}: convert an array of 8-bit RGB "
+                    "with PIL.Image.fromarray; a tensor in model space goes to the model as it is"
+                )
+        batch = torch.stack([self.transform(image.convert("RGB")) for image in images])
+        return batch.to(self.mean)
+
+    def display(self, x: Tensor) -> np.ndarray:
+        """RGB images ``(batch, height, width, 3)`` in [0, 1], float32, of a batch in model space.
+
+        Undoes the normalisation of :meth:`prepare` (not its resizing and cropping) and clips what lies
+        outside the range of colours.
+        """
+        if x.ndim != 4 or x.shape[1] != 3:
+            raise ValueError(f"display() takes a batch (batch, 3, height, width), got shape {tuple(x.shape)}")
+        rgb = x.detach().to(self.mean) * self.std + self.mean
+        return rgb.clamp(0, 1).permute(0, 2, 3, 1).float().cpu().numpy()
+
+    def extra_repr(self) -> str:
+        height, width = self.input_size
+        return f"{self.name!r}, input_size={height}x{width}, pretrained={self.pretrained}"
+
+
+def load(
+    name: str,
+    device: str | torch.device = "cpu",
+    dtype: torch.dtype = torch.float32,
+    pretrained: bool = True,
+) -> ImageClassifier:
+    """A classifier by name (see :mod:`wam.models`), in eval mode.
+
+    Weights are downloaded at first use and cached: the embedded ones by :func:`wam.assets.fetch`, the
+    paper's by timm. ``pretrained=False`` gives the architecture and the preprocessing with random weights
+    (always the same ones), marked as untrained in its name; nothing is downloaded then.
+
+    Raises
+    ------
+    ValueError
+        Unknown name (near names are suggested).
+    wam.assets.AssetError
+        The weights could not be downloaded, or are not the pinned ones.
+
+    Examples
+    --------
+    >>> import wam.data, wam.models
+    >>> model, (image,) = wam.models.load("mobilenet_v2"), wam.data.images(1)
+    >>> model.categories[model(model.prepare([image])).argmax()], model.categories[image.label]
+    ('bull mastiff', 'bull mastiff')
+    """
+    builders = {"efficientnet_lite0": _efficientnet_lite0, "mobilenet_v2": _mobilenet_v2}
+    builders |= dict.fromkeys(PAPER, _paper)
+    if name not in builders:
+        near = difflib.get_close_matches(str(name), builders, n=3, cutoff=0.4)
+        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
+        raise ValueError(f"unknown model {name!r}.{hint} Known models: {', '.join(builders)}")
+    with torch.random.fork_rng(devices=[]):  # building draws weights: leave the caller's generator alone
+        torch.manual_seed(0)
+        model = builders[name](name, pretrained)
+    if not pretrained:
+        model.name = f"{name} (untrained)"
+    return model.to(device, dtype).eval()
+
+
+def _efficientnet_lite0(name: str, pretrained: bool) -> ImageClassifier:
+    """timm's architecture with the carried weights: the same tensors in the same order, other names."""
+    network = timm.create_model("tf_efficientnet_lite0.in1k", pretrained=False)
+    if pretrained:
+        carried, own = _carried_state(name), network.state_dict()
+
+        def kinds(state: Mapping[str, Tensor]) -> list[tuple[str, torch.Size]]:
+            return [(key.rpartition(".")[2], value.shape) for key, value in state.items()]
+
+        if kinds(carried) != kinds(own):
+            raise AssetError(
+                f"the carried weights of {name} do not fit the architecture of timm {timm.__version__}: the "
+                "order or the shapes of its tensors changed. Install the timm of constraints.txt."
+            )
+        network.load_state_dict(dict(zip(own, carried.values(), strict=True)))
+    return _from_timm(name, network, pretrained)
+
+
+def _mobilenet_v2(name: str, pretrained: bool) -> ImageClassifier:
+    network = mobilenet_v2(weights=None)
+    if pretrained:
+        network.load_state_dict(_carried_state(name))
+    transform = MobileNet_V2_Weights.IMAGENET1K_V1.transforms()
+    (side,) = transform.crop_size
+    return ImageClassifier(name, network, transform, transform.mean, transform.std, (side, side), pretrained)
+
+
+def _paper(name: str, pretrained: bool) -> ImageClassifier:
+    try:
+        network = timm.create_model(PAPER[name], pretrained=pretrained)
+    except OSError as error:
+        raise AssetError(
+            f"could not download the weights of {name} (timm {PAPER[name]}): {error} They are needed once: "
+            "connect to the internet and call again, or load the model on a connected machine, copy its "
+            "Hugging Face cache here and set HF_HOME to the copy. Without a download there are "
+            f"{' and '.join(EMBEDDED)}, and pretrained=False."
+        ) from error
+    return _from_timm(name, network, pretrained)
+
+
+def _from_timm(name: str, network: nn.Module, pretrained: bool) -> ImageClassifier:
+    """Wrap a timm network with the preprocessing that timm's configuration states for evaluation."""
+    config = timm.data.resolve_model_data_config(network)
+    transform = timm.data.create_transform(**config, is_training=False)
+    _, height, width = config["input_size"]
+    return ImageClassifier(name, network, transform, config["mean"], config["std"], (height, width), pretrained)
+
+
+def _carried_state(name: str) -> dict[str, Tensor]:
+    """State dict of an embedded network; loading it runs no code from the file."""
+    (member,) = CATALOGUE[name].members
+    return torch.load(fetch(CATALOGUE[name]) / member.rpartition("/")[2], weights_only=True)

@@ -1,0 +1,367 @@
+"""Figures of explanations: image, dyadic mosaic, heatmap, reconstruction, one panel per scale.
+
+Single panels go on a given axis (:func:`image`, :func:`mosaic`, :func:`overlay`, :func:`profile`); whole figures
+(:func:`explanation`, :func:`gallery`, :func:`profiles`) come as ``(Figure, alt)``, with the alternative text made
+from the explanation itself. Images are RGB arrays in [0, 1], as ``model.display(x)`` returns them. The colour
+maps keep their order in greyscale print and for colour-blind readers: *magma* and *inferno* for magnitudes, *PuOr*
+for signed values. matplotlib's global state is left alone.
+"""
+
+from __future__ import annotations
+
+import textwrap
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from cycler import cycler
+from matplotlib import colormaps, rc_context
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from torch import Tensor
+
+from wam.coefficients import Coefficients, Scale
+from wam.explanation import Explanation
+from wam.frames import Fourier, Wavelet
+
+WIDTH = 6.0
+"""Width of every figure in inches: text of 11 points is then 10 pixels high on a page 390 pixels wide."""
+
+COLUMNS = ("image", "mosaic", "heatmap", "reconstruction")
+"""The panels of :func:`gallery`."""
+
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
+"""Line and bar colours that colour-blind readers tell apart (Okabe and Ito)."""
+
+_GAP, _LINE = 0.08, 0.2  # inches: between panels, and for a line of a title
+
+
+def style() -> dict[str, Any]:
+    """The one style of the figures, as matplotlib rc parameters: dark on white, large type, few lines.
+
+    >>> import matplotlib, wam.plots
+    >>> with matplotlib.rc_context(wam.plots.style()):
+    ...     matplotlib.rcParams["font.size"]
+    11.0
+    """
+    large = dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize", "figure.titlesize"), 11.0)
+    small = dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), 10.0)
+    return large | small | {
+        "axes.prop_cycle": cycler(color=COLOURS), "axes.edgecolor": "0.3", "axes.axisbelow": True,
+        "axes.spines.top": False, "axes.spines.right": False, "grid.color": "0.88", "legend.frameon": False,
+        "lines.linewidth": 1.6, "image.cmap": "magma", "figure.figsize": (WIDTH, 3.4),
+        "figure.facecolor": "white", "figure.constrained_layout.use": True,
+    }  # fmt: skip
+
+
+def image(ax: Axes, rgb: np.ndarray, title: str | None = None) -> None:
+    """Show an image ``(height, width, 3)``, or ``(height, width, 1)`` in grey, in [0, 1], without ticks."""
+    ax.imshow(np.clip(rgb, 0, 1), cmap="gray", vmin=0, vmax=1, interpolation="lanczos")
+    _bare(ax, title)
+
+
+def overlay(ax: Axes, rgb: np.ndarray, heatmap: Tensor | np.ndarray, title: str | None = None) -> None:
+    """Show a non-negative ``heatmap`` ``(height, width)`` over the darkened grey image: what matters is bright.
+
+    The heatmap is scaled to its 99.5th percentile, so that a few pixels do not hide the rest.
+    """
+    heat = _array(heatmap)
+    heat = np.clip(heat / (np.percentile(heat, 99.5) or heat.max() or 1), 0, 1)[..., None] ** 0.7
+    grey = np.average(rgb, axis=2, weights=[0.299, 0.587, 0.114][: rgb.shape[2]])[..., None]
+    image(ax, (1 - heat) * 0.55 * grey + heat * colormaps["inferno"](heat[..., 0])[..., :3], title)
+
+
+def mosaic(
+    ax: Axes,
+    coefficients: Coefficients,
+    sample: int = 0,
+    *,
+    signed: bool = False,
+    relative: bool = False,
+    title: str | None = None,
+) -> None:
+    """Show coefficients or attributions of an image as a dyadic mosaic, with thin lines between the levels.
+
+    The approximation is in the upper left corner, and every level surrounds what is coarser: vertical details on
+    the right, horizontal ones below, diagonal ones in the corner. The few coefficients that long wavelets keep
+    beyond the border of the image are left out: the mosaic is as large as the image.
+
+    Parameters
+    ----------
+    coefficients
+        What to show: absolute values summed over channels.
+    signed
+        Show the signed sums over channels in their place, on a diverging map, white at zero.
+    relative
+        Show true relative magnitudes: one scale for all bands. By default each band is scaled to its own 99.5th
+        percentile and brightened (power 0.6), because fine bands would be black otherwise.
+
+    Raises
+    ------
+    ValueError
+        If the bands do not form a mosaic of two dimensions.
+    """
+    bands = {}
+    for (level, orientation), band in coefficients[sample].bands.items():
+        if band.ndim != 4:
+            raise ValueError(f"a mosaic needs bands of two dimensions, not {band.ndim - 2}; draw profile() instead")
+        for axis, n in enumerate(coefficients.shape, start=2):
+            kept = min(-(-n // 2**level), band.shape[axis])
+            band = band.narrow(axis, (band.shape[axis] - kept) // 2, kept)
+        bands[level, orientation] = (band if signed else band.abs()).sum(1, keepdim=True)
+    tops = {key: float(np.percentile(_array(band.abs()), 99.5)) for key, band in bands.items()}
+    tops = dict.fromkeys(tops, max(tops.values())) if relative else tops
+    shown = Coefficients({key: band / (tops[key] or 1.0) for key, band in bands.items()}, coefficients.shape)
+    picture = _array(shown.mosaic())[0, 0]
+    picture = np.sign(picture) * np.abs(picture) ** (1.0 if relative else 0.6)
+    ax.imshow(picture, cmap="PuOr" if signed else "magma", vmin=-1 if signed else 0, vmax=1)
+    line = {"color": "0.3" if signed else "white", "linewidth": 0.8, "solid_capstyle": "butt"}
+    for (_, orientation), (rows, columns) in shown.mosaic_blocks().items():
+        if orientation == "diagonal":
+            ax.plot([columns.start - 0.5] * 2, [-0.5, rows.stop - 0.5], **line)
+            ax.plot([-0.5, columns.stop - 0.5], [rows.start - 0.5] * 2, **line)
+    ax.set(xlim=(-0.5, picture.shape[1] - 0.5), ylim=(picture.shape[0] - 0.5, -0.5))
+    _bare(ax, title)
+
+
+def profile(
+    ax: Axes,
+    explanations: Explanation | Mapping[str, Explanation],
+    sample: int | None = None,
+    *,
+    scores: bool = False,
+) -> None:
+    """Draw bars of the share of the attribution per scale, coarse to fine; several explanations side by side.
+
+    Parameters
+    ----------
+    explanations
+        One explanation, or several of equal scales by label.
+    sample
+        The sample; ``None`` draws the mean over samples, and a dot per sample.
+    scores
+        Draw the signed sums :meth:`wam.Explanation.scale_scores` in place of the shares.
+    """
+    named = _named(explanations)
+    scales = next(iter(named.values())).scales
+    width = 0.8 / len(named)
+    for i, (label, e) in enumerate(named.items()):
+        if e.scales != scales:
+            raise ValueError(f"explanations of different scales, {scales} and {e.scales}: draw them apart")
+        values = _array(e.scale_scores() if scores else 100 * e.scale_profile())
+        values = values if sample is None else values[[sample]]
+        place = np.arange(len(scales)) + (i - (len(named) - 1) / 2) * width
+        ax.bar(place, values.mean(0), 0.92 * width, label=label, color=COLOURS[i % len(COLOURS)])
+        if len(values) > 1:
+            x, y = np.broadcast_to(place, values.shape), values
+            ax.scatter(x, y, s=12, color="white", edgecolors="0.15", linewidths=0.8, zorder=3)
+    ax.set_xticks(range(len(scales)), [_scale(scale, "approx.") for scale in scales])
+    ax.set_ylabel("signed sum of attributions" if scores else "share of attribution (%)")
+    ax.tick_params(axis="x", length=0)
+    ax.axhline(0, color="0.3", linewidth=0.8)
+    ax.grid(axis="y")
+    if len(named) > 1:
+        ax.legend()
+
+
+def explanation(
+    e: Explanation,
+    images: np.ndarray,
+    sample: int = 0,
+    fraction: float = 0.1,
+    *,
+    categories: Sequence[str] | None = None,
+    relative: bool = False,
+) -> tuple[Figure, str]:
+    """One explanation of one image, as in Fig. 2 of the paper.
+
+    The image, the mosaic of the attributions, the heatmap over the image, the reconstruction from the
+    ``fraction`` of the coefficients with the largest attributions, and a heatmap per scale with its share.
+
+    Parameters
+    ----------
+    images
+        The RGB images ``(batch, height, width, 3)`` that are explained, in the order of ``e``.
+    categories
+        Names of the classes, by index.
+    relative
+        As for :func:`mosaic`.
+
+    Raises
+    ------
+    ValueError
+        If ``e`` does not explain images in the frame of a mosaic, or ``images`` do not fit it.
+    """
+    one, rgb = _sample(e, images, sample)
+    count, shares, top = len(e.scales), one.scale_profile()[0].tolist(), f"top {_percent(fraction)}"
+    across = 3 if count in (3, 6) else min(count, 4)
+    with rc_context(style()):
+        rows = [(2, 1), (2, 1), *[(across, 1)] * -(-count // across)]
+        figure, axes = _layout(rows, rgb, heading=textwrap.fill(_heading(one, categories), 56))
+        titles = ("image", "attributions", "heatmap", f"{top} of coefficients")
+        _draw(axes, dict(zip(COLUMNS, titles, strict=True)), one, rgb, fraction, relative)
+        for ax, scale, share, heat in zip(axes[4:], e.scales, shares, one.scale_heatmaps()[0], strict=False):
+            overlay(ax, rgb, heat, f"{_scale(scale, 'approx.')}: {_percent(share)}")
+        for ax in axes[4 + count :]:
+            ax.remove()
+    panels = "the image, the mosaic of the attributions, the heatmap over the image, the reconstruction from the"
+    return figure, (
+        f"{describe(one, 0, categories)} Panels: {panels} {top} of the coefficients, and a heatmap per scale."
+    )
+
+
+def gallery(
+    rows: Sequence[tuple[Explanation, np.ndarray, int]],
+    fraction: float = 0.1,
+    *,
+    columns: Sequence[str] = COLUMNS,
+    categories: Sequence[str] | None = None,
+    labels: Sequence[str] | None = None,
+) -> tuple[Figure, str]:
+    """Several explanations as rows of small panels, as in Fig. 15 of the paper.
+
+    Parameters
+    ----------
+    rows
+        ``(explanation, images, sample)`` for every row; they may differ in method, frame and model.
+    columns
+        Which panels, of :data:`COLUMNS`.
+    labels
+        A label per row; by default the name of its class.
+
+    Raises
+    ------
+    ValueError
+        As :func:`explanation`; and for no row, an unknown column, or not one label per row.
+    """
+    if not rows or not columns or not set(columns) <= set(COLUMNS):
+        raise ValueError(f"a gallery needs rows and columns of {COLUMNS}, got {len(rows)} rows, {columns}")
+    shown = [_sample(*row) for row in rows]
+    names = [_class(one, categories) for one, _ in shown] if labels is None else list(labels)
+    if len(names) != len(rows):
+        raise ValueError(f"{len(names)} labels for {len(rows)} rows: give one per row")
+    titles = dict(zip(COLUMNS, (*COLUMNS[:3], f"top {_percent(fraction)}"), strict=True))
+    titles = {column: titles[column] for column in columns}
+    with rc_context(style()):
+        layout = [(len(columns), int(row == 0)) for row in range(len(rows))]
+        figure, axes = _layout(layout, *(rgb for _, rgb in shown), left=0.4)
+        for row, ((one, rgb), name) in enumerate(zip(shown, names, strict=True)):
+            line = axes[row * len(columns) :]
+            _draw(line, dict.fromkeys(columns) if row else titles, one, rgb, fraction)
+            line[0].set_ylabel(textwrap.fill(name, 18), fontsize=10)
+    said = [f"{name}: " * (labels is not None) for name in names]
+    said = [text + describe(one, 0, categories) for text, (one, _) in zip(said, shown, strict=True)]
+    return figure, f"A row of panels ({', '.join(titles.values())}) for each of: {' '.join(said)}"
+
+
+def profiles(
+    explanations: Explanation | Mapping[str, Explanation], sample: int | None = None, *, scores: bool = False
+) -> tuple[Figure, str]:
+    """The figure of :func:`profile`; its alternative text has every number that the bars show."""
+    with rc_context(style()):
+        figure = Figure()
+        profile(figure.add_subplot(), explanations, sample, scores=scores)
+    text = "Signed sum of the attributions per scale." if scores else "Share of the attribution per scale."
+    for label, e in _named(explanations).items():
+        values = e.scale_scores() if scores else e.scale_profile()
+        values = (values.mean(0) if sample is None else values[sample]).tolist()
+        text += f" {label}{f', mean of {len(e)}' if sample is None else ''}: {_listed(e, values, scores)}."
+    return figure, text
+
+
+def describe(e: Explanation, sample: int = 0, categories: Sequence[str] | None = None) -> str:
+    """An explanation in words: class, method, frame, score, share per scale, and where the heatmap lies."""
+    one = e[sample]
+    text = f"{_heading(one, categories)}. Score {one.score.item():.2f}. Share of the attribution per scale: "
+    text += f"{_listed(one, one.scale_profile()[0].tolist())}."
+    if len(one.attributions.shape) == 2 and not isinstance(e.frame, Fourier):
+        heat = _array(one.heatmap()[0])
+        y, x = ((np.indices(heat.shape) * heat).sum((1, 2)) / (heat.sum() or 1)) / heat.shape
+        text += f" The heatmap is centred {_percent(x)} from the left and {_percent(y)} from the top."
+    return text
+
+
+def _layout(rows: Sequence[tuple[int, int]], *images: np.ndarray, heading: str = "", left: float = 0.0):
+    """Axes for rows of ``(panels, title lines)``, placed in inches: figures of one kind are of one size."""
+    aspect = max(rgb.shape[0] / rgb.shape[1] for rgb in images)
+    top = 1.3 * _LINE * (heading.count("\n") + 1) if heading else 0.0
+    places = []  # of every panel: left, top, width, in inches
+    for count, lines in rows:
+        width = (WIDTH - left - (count + 1) * _GAP) / count
+        top += lines * _LINE + _GAP
+        places += [(left + _GAP + i * (width + _GAP), top, width) for i in range(count)]
+        top += width * aspect
+    height = top + _GAP
+    figure = Figure(figsize=(WIDTH, height), layout="none")
+    figure.text(_GAP / WIDTH, 1 - _GAP / height, heading, va="top", fontsize=12, fontweight="bold")
+    boxes = ((x / WIDTH, 1 - (y + w * aspect) / height, w / WIDTH, w * aspect / height) for x, y, w in places)
+    return figure, [figure.add_axes(box) for box in boxes]
+
+
+def _draw(axes, titles: Mapping[str, str | None], one, rgb, fraction: float, relative: bool = False) -> None:
+    for ax, (column, title) in zip(axes, titles.items(), strict=False):
+        if column == "mosaic":
+            mosaic(ax, one.attributions, relative=relative, title=title)
+        elif column == "heatmap":
+            overlay(ax, rgb, one.heatmap()[0], title)
+        else:
+            image(ax, rgb if column == "image" else _reconstruction(one, rgb, fraction), title)
+
+
+def _reconstruction(one: Explanation, rgb: np.ndarray, fraction: float) -> np.ndarray:
+    """The reconstruction in colours: per channel, the affine map from model space that gives the image."""
+    x, part = one.frame.synthesis(one.coefficients), one.reconstruct(fraction)
+    channels = []
+    for seen, kept, colour in zip(_array(x[0]), _array(part[0]), np.moveaxis(rgb, -1, 0), strict=True):
+        inner = (colour > 0) & (colour < 1)  # a clipped colour says nothing about the map
+        varied = inner.any() and np.ptp(seen[inner]) > 0
+        channels.append(np.polyval(np.polyfit(seen[inner], colour[inner], 1) if varied else (1, 0), kept))
+    return np.stack(channels, axis=-1)
+
+
+def _sample(e: Explanation, images: np.ndarray, sample: int) -> tuple[Explanation, np.ndarray]:
+    shape, channels = e.attributions.shape, next(iter(e.attributions.bands.values())).shape[1]
+    if len(shape) != 2 or channels not in (1, 3):
+        raise ValueError(f"this figure is for images, not for {channels} channels of {len(shape)} dimensions")
+    if np.shape(images) != (size := (len(e), *shape, channels)):
+        raise ValueError(f"expected images {size}, got {np.shape(images)}: pass model.display(x) of the same x")
+    return e[sample], np.asarray(images[sample], dtype=float)
+
+
+def _bare(ax: Axes, title: str | None) -> None:
+    ax.set(xticks=[], yticks=[])
+    ax.spines[:].set_visible(False)
+    ax.set_title(title or "", pad=4)
+
+
+def _named(explanations: Explanation | Mapping[str, Explanation]) -> dict[str, Explanation]:
+    single = isinstance(explanations, Explanation)
+    return {explanations.method: explanations} if single else dict(explanations)
+
+
+def _listed(e: Explanation, values: Sequence[float], signed: bool = False) -> str:
+    numbers = (f"{value:+.2f}" if signed else _percent(value) for value in values)
+    return ", ".join(f"{_scale(scale)} {number}" for scale, number in zip(e.scales, numbers, strict=True))
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.{int(share < 0.0995)}f} %"
+
+
+def _scale(scale: Scale, approximation: str = "approximation") -> str:
+    return approximation if scale == "approx" else f"level {scale}" if scale else "pixels"
+
+
+def _class(one: Explanation, categories: Sequence[str] | None) -> str:
+    target = one.target.item()
+    return f"class {target}" if categories is None else categories[target]
+
+
+def _heading(one: Explanation, categories: Sequence[str] | None) -> str:
+    name = one.frame.name if isinstance(one.frame, Wavelet) else type(one.frame).__name__.lower()
+    levels = f", {one.frame.levels} levels" if hasattr(one.frame, "levels") else ""
+    return f"{_class(one, categories)}: {one.method}, {name}{levels}"
+
+
+def _array(values: Tensor | np.ndarray) -> np.ndarray:
+    return values.detach().cpu().double().numpy() if isinstance(values, Tensor) else np.asarray(values, float)

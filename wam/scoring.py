@@ -1,0 +1,142 @@
+"""The model as a function from a batch to class scores: evaluated in chunks, left exactly as it was found."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+
+import torch
+from torch import Tensor, nn
+
+Model = Callable[[Tensor], Tensor]
+"""Anything that maps a batch ``(batch, channels, *spatial)`` to scores ``(batch, classes)``."""
+
+
+@contextmanager
+def frozen(model: Model) -> Iterator[None]:
+    """Evaluation mode without parameter gradients while the block runs; every flag is restored, errors or not.
+
+    >>> import torch, wam.scoring
+    >>> net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Dropout()).train()
+    >>> with wam.scoring.frozen(net):
+    ...     net[1].training, net[0].weight.requires_grad
+    (False, False)
+    >>> net[1].training, net[0].weight.requires_grad
+    (True, True)
+    """
+    modules = list(model.modules()) if isinstance(model, nn.Module) else []
+    parameters = list(model.parameters()) if isinstance(model, nn.Module) else []
+    training = [module.training for module in modules]
+    learning = [parameter.requires_grad for parameter in parameters]
+    try:
+        for module in modules:
+            module.training = False
+        for parameter in parameters:
+            parameter.requires_grad_(False)
+        yield
+    finally:
+        for module, flag in zip(modules, training):
+            module.training = flag
+        for parameter, flag in zip(parameters, learning):
+            parameter.requires_grad_(flag)
+
+
+def scores(model: Model, inputs: Tensor) -> Tensor:
+    """Evaluate ``model`` and check that it returns ``(batch, classes)``.
+
+    Raises
+    ------
+    TypeError
+        If the output is not a tensor (a Hugging Face model returns an object: wrap it to return ``.logits``).
+    ValueError
+        If its shape is not ``(batch, classes)``.
+    """
+    output = model(inputs)
+    if not isinstance(output, Tensor):
+        raise TypeError(f"the model returned {type(output).__name__}, not a tensor; wrap it to return its logits")
+    if output.ndim != 2 or output.shape[0] != len(inputs):
+        raise ValueError(f"the model must return (batch, classes) = ({len(inputs)}, n), got {tuple(output.shape)}")
+    return output
+
+
+def as_target(target: int | Sequence[int] | Tensor | None, batch: int, device: torch.device) -> Tensor | None:
+    """One class index per sample, from an int, a sequence or ``None`` (the predicted class, found later).
+
+    Raises
+    ------
+    TypeError
+        If a target is not an integer.
+    ValueError
+        If there is not one target for every sample.
+    """
+    if target is None:
+        return None
+    indices = torch.as_tensor(target, device=device)
+    if indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool:
+        raise TypeError(f"target must be an integer class or one per sample, got {target!r}")
+    if indices.ndim > 1 or (indices.ndim == 1 and len(indices) != batch):
+        raise ValueError(f"target must be one class or {batch}, one per sample; got shape {tuple(indices.shape)}")
+    return indices.long().expand(batch)
+
+
+def select(output: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor]:
+    """The score of each sample's class, and that class (the predicted one for ``None``).
+
+    Raises
+    ------
+    ValueError
+        If a target is not a class of the model.
+    """
+    if target is None:
+        target = output.argmax(1)
+    elif not bool(((target >= 0) & (target < output.shape[1])).all()):
+        outside = sorted({t for t in target.tolist() if not 0 <= t < output.shape[1]})
+        raise ValueError(f"target {outside} out of range: the model has classes 0 to {output.shape[1] - 1}")
+    return output.gather(1, target[:, None])[:, 0], target
+
+
+def predict(model: Model, x: Tensor, target: Tensor | None, max_batch: int) -> tuple[Tensor, Tensor]:
+    """Score and class of every sample, ``(batch,)`` each, without gradients, at most ``max_batch`` at once."""
+    found = []
+    with torch.no_grad():
+        for start in range(0, len(x), max_batch):
+            part = slice(start, start + max_batch)
+            found.append(select(scores(model, x[part]), None if target is None else target[part]))
+    return torch.cat([f[0] for f in found]), torch.cat([f[1] for f in found])
+
+
+def gradient(model: Model, inputs: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+    r"""The gradient :math:`\nabla f_c` at every input of one chunk, with its score and class; one pass of the model.
+
+    Raises
+    ------
+    ValueError
+        If the scores do not depend on the input in a differentiable way.
+    """
+    with torch.enable_grad():
+        inputs = inputs.detach().requires_grad_(True)
+        score, target = select(scores(model, inputs), target)
+        g = torch.autograd.grad(score.sum(), inputs, allow_unused=True)[0] if score.requires_grad else None
+    if g is None:
+        raise ValueError("the scores do not depend on the input differentiably; is the model under no_grad?")
+    return g, score.detach(), target
+
+
+def chunks(draws: int, batch: int, max_batch: int) -> Iterator[list[tuple[int, slice]]]:
+    """Split ``draws`` evaluations of ``batch`` samples into chunks of at most ``max_batch`` inputs.
+
+    Each chunk is a list of ``(draw, slice of samples)``. Draws come in order, so sums taken draw by draw do not
+    depend on ``max_batch``.
+
+    >>> list(chunks(2, 3, 4))
+    [[(0, slice(0, 3, None)), (1, slice(0, 1, None))], [(1, slice(1, 3, None))]]
+    """
+    for start in range(0, draws * batch, max_batch):
+        stop = min(start + max_batch, draws * batch)
+        pieces = []
+        while start < stop:
+            draw, first = divmod(start, batch)
+            last = min(batch, first + stop - start)
+            pieces.append((draw, slice(first, last)))
+            start += last - first
+        yield pieces
