@@ -129,6 +129,16 @@ def test_haar_spread_is_constant_on_dyadic_cells():
     torch.testing.assert_close(heat, expected)
 
 
+@pytest.mark.parametrize("name", FEW)
+@pytest.mark.parametrize("scale", ["approx", 2, 1])
+def test_an_even_band_spreads_evenly(name, scale):
+    """No grid that the network did not put there: equal coefficients give an equal map, away from the border."""
+    frame = wam.Wavelet(name, levels=2, ndim=2)
+    ones = frame.analysis(torch.zeros(1, 1, 128, 128, dtype=torch.float64)).map(torch.ones_like)
+    inner = frame.spread(ones.level(scale))[..., 48:80, 48:80]
+    assert inner.max() - inner.min() < 1e-9 * inner.max()
+
+
 def test_fourier_is_orthogonal_and_puts_a_cosine_in_its_octave():
     frame = wam.Fourier(levels=3, ndim=1)
     t = torch.arange(64, dtype=torch.float64)

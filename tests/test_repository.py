@@ -39,6 +39,7 @@ if "google.colab" in sys.modules:  # Colab brings torch and numpy; they stay as 
     subprocess.run([*pip, "ptwt>=1.0.1", "timm>=1.0.9"], check=True)
     subprocess.run([*pip, "--no-deps", "git+{ADDRESS}"], check=True)"""
 ON_COLAB = {
+    "filelock",
     "matplotlib",
     "numpy",
     "pillow",

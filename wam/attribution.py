@@ -245,7 +245,7 @@ def integrated_gradients(
     z = frame.analysis(x)
     attributions = frame.pullback(g) * (z if baseline is None else frame.analysis(x - x0))
     gap = (attributions.scale_sums().sum(1) - (score - baseline_score)).abs()
-    settings = {"steps": steps, "nodes": nodes}
+    settings = {"steps": steps, "nodes": nodes, "baseline": "tensor" if isinstance(baseline, Tensor) else baseline}
     name = "integrated gradients"
     return Explanation(attributions, z, target, score, frame, name, settings, baseline_score, gap)
 

@@ -1,11 +1,7 @@
-"""What the pages are made of: figures with alternative text, sliders without a kernel, and the results ledger.
+"""What the pages are made of: figures with alternative text, sliders without a kernel, the results ledger.
 
-Everything that is shown is plain HTML with its images inside: no script or style is fetched from anywhere, so the
-pages work offline, in Colab, in the light and in the dark theme.
-
-    python -m wam.book LEDGER_DIR OUT.md
-
-renders the ledger that the chapters wrote as a Markdown page.
+Everything shown is plain HTML with its images inside and fetches nothing: it works offline, in Colab, in the light and
+in the dark theme. ``python -m wam.book LEDGER_DIR OUT.md`` renders what the chapters recorded as Markdown.
 """
 
 from __future__ import annotations
@@ -24,7 +20,7 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from functools import cached_property, lru_cache
+from functools import lru_cache, partial
 from html import escape
 from importlib import metadata
 from pathlib import Path
@@ -33,59 +29,57 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from IPython import get_ipython
 from IPython.display import HTML, display
 from matplotlib.figure import Figure
 from PIL import Image
 
-from wam import attribution, plots
+from wam import __version__, attribution, plots
 from wam.frames import Wavelet
-
-__all__ = ["VERDICTS", "Explorer", "compare", "explorer", "figure", "ledger", "record", "slider", "start"]
 
 VERDICTS = ("reproduced", "partly", "not reproduced", "not testable here")
 """What a row of the ledger may say about a claim of the paper."""
 
-DPI = 170
-"""Pixels per inch of the embedded images: about twice what a page shows, so that text stays crisp."""
+DPI = 160
+"""Pixels per inch of the figures on a page: about twice what a page shows, so that text is crisp."""
 
-_CARD = "background:#fff;border-radius:6px;display:block;width:100%;height:auto"
-_chapter: dict[str, Any] = {"rows": {}}
-
-
-# --- a chapter ------------------------------------------------------------------------------------------------
+_chapter: dict[str, Any] = {"name": None, "rows": {}}
 
 
 def start(chapter: str, profile: str = "embedded", seed: int = 0) -> None:
-    """Begin a chapter: seed the generators, set the style of the figures, start the clock and an empty ledger.
+    """Begin a chapter: seed the generators, set the style of the figures, start its clock and an empty ledger.
 
     Parameters
     ----------
     chapter
-        Its name, such as ``"02_images"``: the ledger's file is named after it.
+        Its name, such as ``"02_images"``, which its ledger file gets.
     profile
-        ``"embedded"`` or ``"paper"``, for the provenance of the results.
+        ``"embedded"`` or ``"paper"``; part of the provenance of the results.
     seed
         Seed of :mod:`random`, NumPy and PyTorch.
+
+    Raises
+    ------
+    ValueError
+        If the name is not one of a file.
     """
     if not chapter or Path(chapter).name != chapter:
         raise ValueError(f"chapter must be a plain name such as '02_images', got {chapter!r}")
     random.seed(seed)
-    np.random.seed(seed)  # noqa: NPY002 - chapters may call libraries that draw from the global generator
+    np.random.seed(seed)  # noqa: NPY002 - libraries that chapters call draw from the global generator
     torch.manual_seed(seed)
     plt.rcParams.update(plots.style())
     _chapter.update(name=chapter, profile=profile, seed=seed, clock=time.perf_counter(), rows={})
 
 
 def figure(fig: Figure, alt: str, caption: str | None = None) -> None:
-    """Show a figure with its alternative text and caption, and close it.
+    """Show a figure with its alternative text and its caption, and close it.
 
     Raises
     ------
     ValueError
         If ``alt`` is empty: every figure says in words what it shows.
     """
-    display(HTML(_figure(_image(fig, alt), caption)))
+    display(HTML(_framed(_image(fig, alt), caption)))
 
 
 def slider(
@@ -95,16 +89,14 @@ def slider(
     caption: str | None = None,
     label: str = "Setting",
 ) -> None:
-    """Show a slider over figures that are drawn already: it moves without a kernel and without a network.
-
-    The arrow keys and touch move it. Without JavaScript the first figure is shown.
+    """Show a slider over figures that are drawn already: it moves without a kernel, by mouse, touch and arrow keys.
 
     Parameters
     ----------
     figures
-        The figures, in order; they are closed.
+        The figures, in order; they are closed. Where scripts do not run, the first one is shown.
     labels, alts
-        What the slider says at each position, and the alternative text of each figure.
+        What the slider says at every position, and the alternative text of every figure.
     label
         What the slider sets, such as ``"Level"``.
 
@@ -115,154 +107,130 @@ def slider(
     """
     if not figures or not len(figures) == len(labels) == len(alts):
         counts = f"{len(figures)} figures, {len(labels)} labels, {len(alts)} alternative texts"
-        raise ValueError(f"a slider needs as many labels and alternative texts as figures, at least one: {counts}")
-    key = f"wam-{uuid.uuid4().hex[:12]}"
-    images = [_image(fig, alt, hidden=i > 0) for i, (fig, alt) in enumerate(zip(figures, alts, strict=True))]
-    names = escape(json.dumps(list(labels)))
+        raise ValueError(f"a slider needs figures, and a label and an alternative text for each; got {counts}")
+    key, name, first = f"wam-{uuid.uuid4().hex[:12]}", escape(label), escape(labels[0])
     move = (
-        f"var n=+this.value,f=document.getElementById('{key}'),t=JSON.parse(f.dataset.labels)[n];"
-        "f.querySelectorAll('img').forEach(function(m,i){m.style.display=i===n?'block':'none'});"
+        f"const f=document.getElementById('{key}'),n=+this.value,t=JSON.parse(f.dataset.labels)[n];"
+        "f.querySelectorAll('img').forEach((m,i)=>{m.style.display=i===n?'block':'none'});"
         "f.querySelector('output').textContent=t;this.setAttribute('aria-valuetext',t)"
     )
     control = (
-        f'<label for="{key}-range" style="display:flex;flex-wrap:wrap;gap:.3em .8em;align-items:center;margin:.5em 0">'
-        f'<span>{escape(label)}: <output for="{key}-range" aria-live="off" style="display:inline;font-weight:600">'
-        f"{escape(labels[0])}</output></span>"
-        f'<input id="{key}-range" type="range" min="0" max="{len(figures) - 1}" step="1" value="0" autocomplete="off" '
-        f'aria-label="{escape(label)}" aria-valuetext="{escape(labels[0])}" oninput="{escape(move)}" '
-        'style="flex:1 1 12em;min-height:2em"></label>'
+        '<div style="display:flex;flex-wrap:wrap;align-items:center;gap:.2em 1em;margin-bottom:.4em">'
+        f'<label for="{key}-range" style="flex:1 1 14em">{name}: <output for="{key}-range" aria-live="off" '
+        f'style="font-weight:600">{first}</output></label>'
+        f'<input id="{key}-range" type="range" min="0" max="{len(figures) - 1}" step="1" value="0" '
+        f'autocomplete="off" aria-label="{name}" aria-valuetext="{first}" oninput="{escape(move)}" '
+        'style="flex:2 1 14em;min-height:2em"></div>'
     )
-    display(HTML(_figure(control + "".join(images), caption, f'id="{key}" data-labels="{names}"')))
+    images = "".join(_image(fig, alt, shown=i == 0) for i, (fig, alt) in enumerate(zip(figures, alts)))
+    display(HTML(_framed(control + images, caption, f'id="{key}" data-labels="{escape(json.dumps(list(labels)))}" ')))
 
 
-def _figure(content: str, caption: str | None, attributes: str = "") -> str:
-    below = f'<figcaption style="margin-top:.4em;font-size:.9em">{escape(caption)}</figcaption>' if caption else ""
-    return f'<figure {attributes} style="margin:1em 0;max-width:{plots.WIDTH * 110:.0f}px">{content}{below}</figure>'
+def _framed(content: str, caption: str | None, attributes: str = "") -> str:
+    below = f'<figcaption style="margin-top:.4em">{escape(caption)}</figcaption>' if caption else ""
+    return f'<figure {attributes}style="margin:1em 0;max-width:660px">{content}{below}</figure>'
 
 
-def _image(fig: Figure, alt: str, hidden: bool = False) -> str:
-    """The figure as an ``img`` that holds its data: WebP, without loss unless it holds pictures."""
+def _image(fig: Figure, alt: str, shown: bool = True) -> str:
+    """The figure as an ``img`` on white that holds its data: WebP, without loss unless there are pictures in it."""
     if not alt.strip():
         raise ValueError("a figure needs an alternative text: say in words what it shows")
-    photographs = any(ax.images for ax in fig.axes)
-    raw, buffer = io.BytesIO(), io.BytesIO()
-    fig.savefig(raw, format="png", dpi=DPI, facecolor="white", pil_kwargs={"compress_level": 1})
+    pictures = any(ax.images for ax in fig.axes)
+    png, webp = io.BytesIO(), io.BytesIO()
+    fig.savefig(png, format="png", dpi=DPI, facecolor="white", pil_kwargs={"compress_level": 1})
     plt.close(fig)
-    picture = Image.open(raw).convert("RGB")
-    picture.save(buffer, "webp", **({"quality": 88} if photographs else {"lossless": True}))
-    data = base64.b64encode(buffer.getvalue()).decode()
-    style = f"{_CARD};display:none" if hidden else _CARD
+    image = Image.open(png).convert("RGB")
+    image.save(webp, "webp", **({"quality": 80, "method": 5} if pictures else {"lossless": True}))
     return (
-        f'<img class="dark-light" alt="{escape(alt)}" width="{picture.width}" height="{picture.height}" style="{style}" '
-        f'src="data:image/webp;base64,{data}">'
+        f'<img class="dark-light" alt="{escape(alt)}" width="{image.width}" height="{image.height}" '
+        f'style="display:{"block" if shown else "none"};width:100%;height:auto;background:#fff;border-radius:6px" '
+        f'src="data:image/webp;base64,{base64.b64encode(webp.getvalue()).decode()}">'
     )
-
-
-# --- the results ledger ---------------------------------------------------------------------------------------
 
 
 def compare(rows: Sequence[Mapping[str, Any]], where: str | None = None) -> None:
-    """Show the table "paper and here", and record its rows in the ledger.
+    """Show the table "paper and here", and :func:`record` its rows.
 
     Parameters
     ----------
     rows
-        Mappings with ``what``, ``paper``, ``here``, ``difference`` and ``verdict`` (one of :data:`VERDICTS`), and
-        where it differs from row to row ``where``.
+        Mappings with ``what``, ``paper``, ``here``, ``difference``, ``verdict``, and ``where`` if it is their own.
     where
-        The place in the paper, such as ``"Fig. 6"``, of the rows that do not name their own.
+        The place in the paper, such as ``"Fig. 6"``, of rows that do not name theirs.
 
     Raises
     ------
     ValueError
-        If a row lacks a key, names no place, or has another verdict.
+        If a row lacks a key; and as :func:`record`.
     """
-    rows = [{"where": where, **row} for row in rows]
-    for row in rows:
-        if missing := [key for key in ("what", "paper", "here", "difference", "verdict") if key not in row]:
+    columns = ("where", "what", "paper", "here", "difference", "verdict")
+    body = ""
+    for row in ({"where": where, **row} for row in rows):
+        if missing := [column for column in columns if column not in row]:
             raise ValueError(f"a row of the comparison lacks {', '.join(missing)}: {row}")
         record(row["where"], row["what"], row["paper"], row["here"], row["verdict"])
-    columns = {"where": "paper's", "what": "what", "paper": "paper", "here": "here", "difference": "difference"}
-    head = "".join(f'<th scope="col">{name}</th>' for name in (*columns.values(), "verdict"))
-    body = "".join(
-        "<tr>" + "".join(f"<td>{escape(_text(row[key]))}</td>" for key in (*columns, "verdict")) + "</tr>"
-        for row in rows
-    )
+        body += "<tr>" + "".join(f"<td>{escape(_text(row[column]))}</td>" for column in columns) + "</tr>"
+    head = "".join(f'<th scope="col">{column}</th>' for column in columns)
     table = f'<table class="table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
     display(HTML(f'<div style="overflow-x:auto">{table}</div>'))
 
 
 def record(where: str, claim: str, paper: Any, here: Any, verdict: str) -> None:
-    """Add a row to the results ledger; a row of the same place and claim is replaced.
+    """Add a row to the results ledger, or replace the one of the same place and claim.
 
-    Rows go to ``$WAM_LEDGER/<chapter>.json`` when that variable is set, written as a whole and atomically, with
-    the provenance of the run. The first row after :func:`start` replaces the file of an earlier run.
+    When ``WAM_LEDGER`` names a folder, the rows since :func:`start` are written to ``<chapter>.json`` there, with the
+    provenance of the run; the file of an earlier run is replaced as a whole.
 
     Parameters
     ----------
     where, claim
         The place in the paper, such as ``"Table 1"``, and what it says there.
     paper, here
-        The paper's number and ours; ``None`` where there is none.
+        The paper's value and ours: numbers or text; ``None`` where there is none.
     verdict
         One of :data:`VERDICTS`.
 
     Raises
     ------
     ValueError
-        If the place or the claim is empty, the verdict is another, or no chapter was started.
+        If the place or the claim is empty, there is no such verdict, or no chapter was started.
     """
     if verdict not in VERDICTS:
         raise ValueError(f"unknown verdict {verdict!r}; choose one of {', '.join(map(repr, VERDICTS))}")
     if not where or not claim:
-        raise ValueError(f"a row needs a place in the paper and a claim, got where={where!r}, claim={claim!r}")
+        raise ValueError(f"a row needs a place in the paper and a claim, got {where!r} and {claim!r}")
     row = {"where": where, "claim": claim, "paper": _text(paper), "here": _text(here), "verdict": verdict}
     _chapter["rows"][where, claim] = row
     if folder := os.environ.get("WAM_LEDGER"):
-        if "name" not in _chapter:
+        if _chapter["name"] is None:
             raise ValueError("no chapter was started: call wam.book.start(chapter=...) first")
         page = {"chapter": _chapter["name"], "provenance": _provenance(), "rows": list(_chapter["rows"].values())}
         _write(Path(folder) / f"{_chapter['name']}.json", json.dumps(page, indent=1, ensure_ascii=False))
 
 
 def ledger(folder: str | os.PathLike) -> str:
-    """The ledger page, in Markdown: one table per chapter, with the provenance of its numbers below it.
+    """The results in Markdown: how many claims have which verdict, a table per chapter, and below it its provenance.
 
     Raises
     ------
     FileNotFoundError
-        If no chapter has written rows into ``folder``.
+        If no chapter has recorded rows in ``folder``.
     """
     pages = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(Path(folder).glob("*.json"))]
-    if not any(page["rows"] for page in pages):
-        raise FileNotFoundError(f"no results in {folder}: run the chapters first (make execute)")
     verdicts = [row["verdict"] for page in pages for row in page["rows"]]
-    counts = ", ".join(f"{verdicts.count(v)} {v}" for v in VERDICTS if v in verdicts)
-    lines = [
-        "# Results ledger",
-        "",
-        "Every claim of the paper that a chapter checks, with the paper's number and the one measured when these "
-        "pages were built. Each row is written by the chapter while it runs; nothing is typed by hand. "
-        "*Reproduced* means that the claim held here, *partly* that it held with a reservation that the chapter "
-        "names, *not reproduced* that it did not hold, and *not testable here* that it needs models or data that "
-        "this profile does not have. Models and data of the embedded profile stand in for the paper's: compare "
-        "the direction and the order, not the digits.",
-        "",
-        f"In all {len(verdicts)} claims: {counts}.",
-    ]
+    if not verdicts:
+        raise FileNotFoundError(f"no results in {folder}: run the chapters first (make execute)")
+    counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in VERDICTS)
+    lines = [f"Claims measured: {len(verdicts)}, of which {counts}."]
     for page in pages:
-        lines += ["", f"## {page['chapter']}", "", "| paper's | claim | paper | here | verdict |", "| --- " * 5 + "|"]
-        for row in page["rows"]:
-            cells = (row[key] for key in ("where", "claim", "paper", "here", "verdict"))
-            lines.append("| " + " | ".join(map(_cell, cells)) + " |")
-        provenance = "; ".join(f"{key} {value}" for key, value in page["provenance"].items())
-        lines += ["", f"Run: {_cell(provenance)}."]
+        lines += ["", f"## {page['chapter']}", "", "| where | claim | paper | here | verdict |", "| --- " * 5 + "|"]
+        lines += ["| " + " | ".join(map(_cell, row.values())) + " |" for row in page["rows"]]
+        lines += ["", _cell("; ".join(f"{key}: {value}" for key, value in page["provenance"].items())) + "."]
     return "\n".join(lines) + "\n"
 
 
 def _provenance() -> dict[str, Any]:
-    root = Path(__file__).resolve().parents[1]
-    commit = ""
+    root, commit = Path(__file__).resolve().parents[1], ""
     if (root / ".git").exists():
         command = ["git", "-C", str(root), "describe", "--always", "--dirty"]
         with contextlib.suppress(OSError):
@@ -271,31 +239,24 @@ def _provenance() -> dict[str, Any]:
     return {
         "profile": _chapter["profile"],
         "seed": _chapter["seed"],
-        **({"commit": commit} if commit else {"wam": _version("wam")}),
+        "wam": commit or __version__,
         "python": platform.python_version(),
-        **{name: _version(name) for name in ("torch", "ptwt", "timm")},
-        "on": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores, {device}",
-        "at": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
-        "seconds": round(time.perf_counter() - _chapter["clock"], 1),
+        **{name: metadata.version(name) for name in ("torch", "ptwt", "timm")},
+        "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} CPU cores, {device}",
+        "date": datetime.now(UTC).strftime("%Y-%m-%d %H:%M UTC"),
+        "seconds since the start of the chapter": round(time.perf_counter() - _chapter["clock"]),
     }
 
 
-def _version(name: str) -> str:
-    try:
-        return metadata.version(name)
-    except metadata.PackageNotFoundError:
-        return "not installed"
-
-
 def _text(value: Any) -> str:
-    if value is None:
-        return "–"
     value = value.item() if hasattr(value, "item") else value
-    return f"{value:.3g}" if isinstance(value, float) else str(value)
+    return "–" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def _cell(text: str) -> str:
-    return escape(text, quote=False).replace("|", "\\|").replace("\n", " ")
+    for character in "\\`*_|$[]":
+        text = text.replace(character, f"\\{character}")
+    return " ".join(escape(text, quote=False).split())
 
 
 def _write(path: Path, text: str) -> None:
@@ -306,111 +267,20 @@ def _write(path: Path, text: str) -> None:
         with open(handle, "w", encoding="utf-8") as file:
             file.write(text)
         os.replace(scratch, path)
-    except BaseException:
+    finally:
         Path(scratch).unlink(missing_ok=True)
-        raise
-
-
-# --- live -----------------------------------------------------------------------------------------------------
-
-
-class Explorer:
-    """The live explorer of :func:`explorer`; ``widget`` is built when it is first asked for.
-
-    Attributes
-    ----------
-    controls
-        The widgets by setting: ``model``, ``image``, ``wavelet``, ``levels``, ``method``, ``share``. Setting the
-        ``value`` of one explains anew.
-    picture, status, bar
-        The explanation as HTML, what is going on (or the error, as text), and the progress.
-    """
-
-    METHODS = ("integrated gradients", "SmoothGrad", "saliency")
-
-    def __init__(self, models: Mapping[str, Any], images: Sequence[Any], wavelets: Sequence[str], evaluations: int):
-        self.models, self.images, self.wavelets, self.evaluations = models, images, wavelets, evaluations
-        self.explain_once = lru_cache(maxsize=32)(self._explanation)
-
-    def _ipython_display_(self) -> None:
-        if not _live():
-            text = "In Colab or Jupyter a live explorer appears here: choose image, wavelet, levels, method and share."
-            display(HTML(f"<p><em>{text}</em></p>"))
-        else:
-            display(self.widget)
-            self.explain()
-
-    @cached_property
-    def widget(self):
-        """The controls above the figure: an ``ipywidgets.VBox``."""
-        import ipywidgets
-
-        long = {"description_width": "5em"}
-        names = [(f"{i + 1}: {image.name}", i) for i, image in enumerate(self.images)]
-        slide = {"continuous_update": False, "style": long}
-        self.controls = {
-            "model": ipywidgets.Dropdown(options=list(self.models), description="model", style=long),
-            "image": ipywidgets.Dropdown(options=names, description="image", style=long),
-            "wavelet": ipywidgets.Dropdown(options=list(self.wavelets), description="wavelet", style=long),
-            "levels": ipywidgets.IntSlider(value=3, min=1, max=7, description="levels", **slide),
-            "method": ipywidgets.Dropdown(options=self.METHODS, description="method", style=long),
-            "share": ipywidgets.FloatSlider(
-                value=0.1, min=0.01, max=1, step=0.01, readout_format=".0%", description="share kept", **slide
-            ),
-        }
-        self.status, self.picture = ipywidgets.HTML(), ipywidgets.HTML()
-        self.bar = ipywidgets.IntProgress(max=self.evaluations + 2)
-        for control in self.controls.values():
-            control.observe(lambda change: self.explain(), names="value")
-        choices = ipywidgets.Box(list(self.controls.values()), layout={"flex_flow": "row wrap"})
-        return ipywidgets.VBox([choices, ipywidgets.HBox([self.bar, self.status]), self.picture])
-
-    def explain(self) -> None:
-        """Explain with the present settings: show the figure, or what went wrong as text."""
-        *settings, share = (control.value for control in self.controls.values())
-        began, self.bar.value = time.perf_counter(), 0
-        self.status.value = "explaining ..."
-        try:
-            e, rgb, categories = self.explain_once(*settings)
-            fig, alt = plots.explanation(e, rgb, fraction=share, categories=categories)
-            self.picture.value = _figure(_image(fig, alt), None)
-            self.status.value = f"done in {time.perf_counter() - began:.1f} s"
-        except Exception as error:  # whatever went wrong, a traceback in a callback would be lost
-            self.picture.value = ""
-            self.status.value = f'<span role="alert">{escape(f"{type(error).__name__}: {error}")}</span>'
-        self.bar.value = self.bar.max
-
-    def _explanation(self, model: str, image: int, wavelet: str, levels: int, method: str):
-        network = self.models[model]
-        x = network.prepare([self.images[image]])
-        options: dict[str, Any] = {"frame": Wavelet(wavelet, levels=levels, ndim=2)}
-        if method == "integrated gradients":
-            run, options["steps"] = attribution.integrated_gradients, self.evaluations
-        elif method == "SmoothGrad":
-            run, options["samples"] = attribution.smoothgrad, self.evaluations
-        else:
-            run = attribution.saliency
-        hook = network.register_forward_pre_hook(self._count)
-        try:
-            return run(network, x, **options), network.display(x), network.categories
-        finally:
-            hook.remove()
-
-    def _count(self, module: Any, inputs: tuple) -> None:
-        self.bar.value = min(self.bar.value + len(inputs[0]), self.bar.max)
 
 
 def explorer(
     model: Any,
     images: Sequence[Any],
-    *,
     wavelets: Sequence[str] = ("db4", "haar", "sym8", "bior4.4"),
     evaluations: int = 16,
-) -> Explorer:
-    """A live explorer of explanations, with ipywidgets: last in a cell it shows itself.
+):
+    """A live explorer of explanations: model, image, wavelet, levels, method, and the share of coefficients kept.
 
-    Where a kernel runs (Colab, Jupyter) it shows controls and a figure; in a static page (``WAM_LEDGER`` is set, or
-    there is no kernel) a note in their place. Settings that were explained before are taken from a cache.
+    Every change explains anew, with a progress bar; what was explained before comes from a cache, and errors are shown
+    as text. While the static pages are built (``WAM_LEDGER`` is set) a note is shown in its place.
 
     Parameters
     ----------
@@ -421,17 +291,70 @@ def explorer(
     wavelets
         The wavelets to choose from.
     evaluations
-        Gradient evaluations of SmoothGrad and integrated gradients.
+        Gradient evaluations of SmoothGrad and of integrated gradients.
+
+    Returns
+    -------
+    ipywidgets.VBox or None
+        The widget, which shows itself as the last value of a cell; its controls, by setting, are ``controls``.
     """
-    models = list(model) if isinstance(model, Sequence) else [model]
-    if not models or not images:
-        raise ValueError(f"an explorer needs a model and images, got {len(models)} and {len(images)}")
-    return Explorer({m.name: m for m in models}, images, wavelets, evaluations)
+    if os.environ.get("WAM_LEDGER"):
+        text = (
+            "A live explorer appears here in Colab and Jupyter: choose the image, wavelet, levels and method yourself."
+        )
+        return display(HTML(f"<p><em>{text}</em></p>"))
+    import ipywidgets as w
 
+    models = {m.name: m for m in (model if isinstance(model, Sequence) else [model])}
+    methods = {
+        "integrated gradients": partial(attribution.integrated_gradients, steps=evaluations),
+        "SmoothGrad": partial(attribution.smoothgrad, samples=evaluations),
+        "saliency": attribution.saliency,
+    }
+    slide = {"continuous_update": False}
+    controls = {
+        "model": w.Dropdown(options=list(models)),
+        "image": w.Dropdown(options=[(f"{i + 1}: {image.name}", i) for i, image in enumerate(images)]),
+        "wavelet": w.Dropdown(options=list(wavelets)),
+        "levels": w.IntSlider(value=3, min=1, max=7, **slide),
+        "method": w.Dropdown(options=list(methods)),
+        "share kept": w.FloatSlider(value=0.1, min=0.01, max=1, step=0.01, readout_format=".0%", **slide),
+    }
+    bar, status, picture = w.IntProgress(max=evaluations + 2), w.HTML(), w.HTML()
 
-def _live() -> bool:
-    shell = get_ipython()
-    return shell is not None and hasattr(shell, "kernel") and not os.environ.get("WAM_LEDGER")
+    @lru_cache(maxsize=32)
+    def explained(model: str, image: int, wavelet: str, levels: int, method: str):
+        def count(module, inputs):
+            bar.value = min(bar.value + len(inputs[0]), bar.max)
+
+        network = models[model]
+        x = network.prepare([images[image]])
+        hook = network.register_forward_pre_hook(count)
+        try:
+            e = methods[method](network, x, frame=Wavelet(wavelet, levels=levels, ndim=2))
+        finally:
+            hook.remove()
+        return e, network.display(x), network.categories
+
+    def explain(change=None) -> None:
+        began, bar.value, status.value = time.perf_counter(), 0, "explaining"
+        *settings, share = (control.value for control in controls.values())
+        try:
+            e, rgb, categories = explained(*settings)
+            picture.value = _framed(_image(*plots.explanation(e, rgb, fraction=share, categories=categories)), None)
+            status.value = f"{time.perf_counter() - began:.1f} s"
+        except Exception as error:  # in a callback a traceback would be lost: say what went wrong
+            picture.value, status.value = "", f'<span role="alert">{escape(f"{type(error).__name__}: {error}")}</span>'
+        bar.value = bar.max
+
+    for name, control in controls.items():
+        control.description = name
+        control.observe(explain, names="value")
+    explain()
+    layout = w.Layout(flex_flow="row wrap")
+    widget = w.VBox([w.Box(list(controls.values()), layout=layout), w.HBox([bar, status]), picture])
+    widget.controls, widget.status, widget.picture, widget.bar = controls, status, picture, bar
+    return widget
 
 
 def main(arguments: Sequence[str]) -> None:

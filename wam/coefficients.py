@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 Band = tuple[int, str]
-"""The key of a band: its level (1 is the finest) and its orientation."""
+"""The key of a band, its level (1 is the finest) and its orientation."""
 
 Scale = int | str
-"""The label of a scale: a level, or ``"approx"`` for what is coarser than every level."""
+"""The label of a scale, a level or ``"approx"`` for what is coarser than every level."""
 
 _FILTERS = {"horizontal": "da", "vertical": "ad", "diagonal": "dd", "detail": "d"}
 
@@ -103,7 +103,7 @@ class Coefficients:
 
     @property
     def scales(self) -> tuple[Scale, ...]:
-        """The labels of the scales, coarse to fine: ``("approx", J, ..., 1)`` for a wavelet, ``(0,)`` for pixels."""
+        """The labels of the scales, coarse to fine; ``("approx", J, ..., 1)`` for a wavelet, ``(0,)`` for pixels."""
         return tuple(dict.fromkeys(map(_scale, self.bands)))
 
     # --- maps and arithmetic ----------------------------------------------------------------------------------

@@ -161,8 +161,8 @@ class Wavelet(Frame):
         return self._decompose(gradient, _adjoint_pair(self.name, absolute=False), "zero")
 
     def spread(self, magnitudes: Coefficients) -> Tensor:
-        # The absolute filters, each summing to one, spread a coefficient over its support; what would fall beyond
-        # the border is put back by dividing by the share that stays inside.
+        # Absolute filters spread a coefficient over its support. What would fall beyond the border is put back:
+        # every coefficient is divided by the share of it that stays inside.
         pair = _adjoint_pair(self.name, absolute=True)
         ones = torch.ones(1, 1, *magnitudes.shape, device=magnitudes.device, dtype=magnitudes.dtype)
         inside = self._decompose(ones, pair, "zero")
@@ -299,10 +299,15 @@ def _annuli(shape: tuple[int, ...], levels: int) -> dict[Band, Tensor]:
 
 @cache
 def _adjoint_pair(name: str, absolute: bool) -> pywt.Wavelet:
-    """A bank whose analysis with zero padding is the adjoint of its synthesis; ``absolute``: filters that sum to 1."""
-    low, high = (torch.tensor(taps, dtype=torch.float64) for taps in pywt.Wavelet(name).filter_bank[2:])
+    """A bank whose analysis with zero padding is the adjoint of its synthesis.
+
+    ``absolute``: with absolute filters, whose even and odd taps sum to 1/2 each. A coefficient is then handed out in
+    full, and a band of equal coefficients gives every sample the same.
+    """
+    low, high = (torch.tensor(taps, dtype=torch.float64).view(-1, 2) for taps in pywt.Wavelet(name).filter_bank[2:])
     if absolute:
-        low, high = low.abs() / low.abs().sum(), high.abs() / high.abs().sum()
+        low, high = (taps.abs() / (2 * taps.abs().sum(0)) for taps in (low, high))
+    low, high = low.flatten(), high.flatten()
     return pywt.Wavelet(name, [low.flip(0).tolist(), high.flip(0).tolist(), low.tolist(), high.tolist()])
 
 

@@ -1,10 +1,10 @@
 """Figures of explanations: image, dyadic mosaic, heatmap, reconstruction, one panel per scale.
 
 Single panels go on a given axis (:func:`image`, :func:`mosaic`, :func:`overlay`, :func:`profile`); whole figures
-(:func:`explanation`, :func:`gallery`, :func:`profiles`) come as ``(Figure, alt)``, with the alternative text made
-from the explanation itself. Images are RGB arrays in [0, 1], as ``model.display(x)`` returns them. The colour
-maps keep their order in greyscale print and for colour-blind readers: *magma* and *inferno* for magnitudes, *PuOr*
-for signed values. matplotlib's global state is left alone.
+(:func:`explanation`, :func:`gallery`) come as ``(Figure, alt)``, with an alternative text made from the explanation
+itself. Images are RGB arrays in [0, 1], as ``model.display(x)`` returns them. The colour maps keep
+their order in greyscale print and for colour-blind readers: *magma* and *inferno* for magnitudes, *PuOr* for signed
+values. matplotlib's global state is left alone.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from cycler import cycler
 from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import PercentFormatter
 from torch import Tensor
 
 from wam.coefficients import Coefficients, Scale
@@ -82,9 +83,9 @@ def mosaic(
 ) -> None:
     """Show coefficients or attributions of an image as a dyadic mosaic, with thin lines between the levels.
 
-    The approximation is in the upper left corner, and every level surrounds what is coarser: vertical details on
-    the right, horizontal ones below, diagonal ones in the corner. The few coefficients that long wavelets keep
-    beyond the border of the image are left out: the mosaic is as large as the image.
+    The approximation is in the upper left corner, and every level surrounds what is coarser: vertical details on the
+    right, horizontal ones below, diagonal ones in the corner. The few coefficients that long wavelets keep beyond the
+    border of the image are left out: where the sizes divide, the mosaic is as large as the image.
 
     Parameters
     ----------
@@ -111,9 +112,9 @@ def mosaic(
         bands[level, orientation] = (band if signed else band.abs()).sum(1, keepdim=True)
     tops = {key: float(np.percentile(_array(band.abs()), 99.5)) for key, band in bands.items()}
     tops = dict.fromkeys(tops, max(tops.values())) if relative else tops
-    shown = Coefficients({key: band / (tops[key] or 1.0) for key, band in bands.items()}, coefficients.shape)
+    shown = Coefficients({key: band / (tops[key] or 1) for key, band in bands.items()}, coefficients.shape)
     picture = _array(shown.mosaic())[0, 0]
-    picture = np.sign(picture) * np.abs(picture) ** (1.0 if relative else 0.6)
+    picture = np.sign(picture) * np.abs(picture) ** (1 if relative else 0.6)
     ax.imshow(picture, cmap="PuOr" if signed else "magma", vmin=-1 if signed else 0, vmax=1)
     line = {"color": "0.3" if signed else "white", "linewidth": 0.8, "solid_capstyle": "butt"}
     for (_, orientation), (rows, columns) in shown.mosaic_blocks().items():
@@ -125,43 +126,43 @@ def mosaic(
 
 
 def profile(
-    ax: Axes,
-    explanations: Explanation | Mapping[str, Explanation],
-    sample: int | None = None,
-    *,
-    scores: bool = False,
-) -> None:
-    """Draw bars of the share of the attribution per scale, coarse to fine; several explanations side by side.
+    ax: Axes, explanations: Explanation | Mapping[str, Explanation], sample: int | None = None, *, scores: bool = False
+) -> str:
+    """Draw bars of the share of the attribution per scale, coarse to fine, and return their values in words.
 
     Parameters
     ----------
     explanations
-        One explanation, or several of equal scales by label.
+        One explanation, or several of equal scales by label, side by side.
     sample
         The sample; ``None`` draws the mean over samples, and a dot per sample.
     scores
         Draw the signed sums :meth:`wam.Explanation.scale_scores` in place of the shares.
     """
-    named = _named(explanations)
-    scales = next(iter(named.values())).scales
-    width = 0.8 / len(named)
+    named = explanations if isinstance(explanations, Mapping) else {explanations.method: explanations}
+    scales, width = next(iter(named.values())).scales, 0.8 / len(named)
+    text = "Signed sum of the attributions per scale." if scores else "Share of the attribution per scale."
     for i, (label, e) in enumerate(named.items()):
         if e.scales != scales:
             raise ValueError(f"explanations of different scales, {scales} and {e.scales}: draw them apart")
-        values = _array(e.scale_scores() if scores else 100 * e.scale_profile())
+        values = _array(e.scale_scores() if scores else e.scale_profile())
         values = values if sample is None else values[[sample]]
-        place = np.arange(len(scales)) + (i - (len(named) - 1) / 2) * width
+        place, several = np.arange(len(scales)) + (i - (len(named) - 1) / 2) * width, len(values) > 1
         ax.bar(place, values.mean(0), 0.92 * width, label=label, color=COLOURS[i % len(COLOURS)])
-        if len(values) > 1:
-            x, y = np.broadcast_to(place, values.shape), values
-            ax.scatter(x, y, s=12, color="white", edgecolors="0.15", linewidths=0.8, zorder=3)
+        if several:
+            x = np.broadcast_to(place, values.shape)
+            ax.scatter(x, values, s=12, color="white", edgecolors="0.15", linewidths=0.8, zorder=3)
+        text += f" {label}{f', mean of {len(values)}' if several else ''}: {_listed(e, values.mean(0), scores)}."
     ax.set_xticks(range(len(scales)), [_scale(scale, "approx.") for scale in scales])
-    ax.set_ylabel("signed sum of attributions" if scores else "share of attribution (%)")
+    ax.set_ylabel("signed sum of attributions" if scores else "share of attribution")
+    if not scores:
+        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
     ax.tick_params(axis="x", length=0)
     ax.axhline(0, color="0.3", linewidth=0.8)
     ax.grid(axis="y")
     if len(named) > 1:
-        ax.legend()
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
+    return text
 
 
 def explanation(
@@ -171,12 +172,11 @@ def explanation(
     fraction: float = 0.1,
     *,
     categories: Sequence[str] | None = None,
-    relative: bool = False,
 ) -> tuple[Figure, str]:
     """One explanation of one image, as in Fig. 2 of the paper.
 
-    The image, the mosaic of the attributions, the heatmap over the image, the reconstruction from the
-    ``fraction`` of the coefficients with the largest attributions, and a heatmap per scale with its share.
+    The image, the mosaic of the attributions, the heatmap over the image, the reconstruction from the ``fraction`` of
+    the coefficients with the largest attributions, and a heatmap per scale with its share.
 
     Parameters
     ----------
@@ -184,30 +184,26 @@ def explanation(
         The RGB images ``(batch, height, width, 3)`` that are explained, in the order of ``e``.
     categories
         Names of the classes, by index.
-    relative
-        As for :func:`mosaic`.
 
     Raises
     ------
     ValueError
-        If ``e`` does not explain images in the frame of a mosaic, or ``images`` do not fit it.
+        If ``e`` does not explain images in a frame that has a mosaic, or ``images`` do not fit it.
     """
     one, rgb = _sample(e, images, sample)
-    count, shares, top = len(e.scales), one.scale_profile()[0].tolist(), f"top {_percent(fraction)}"
-    across = 3 if count in (3, 6) else min(count, 4)
+    shares, heats, top = one.scale_profile()[0].tolist(), one.scale_heatmaps()[0], f"top {_percent(fraction)}"
+    count = len(shares) if len(shares) > 1 else 0  # the one scale of pixels is the heatmap
+    across = 3 if count in (3, 5, 6) else min(count, 4) or 1
     with rc_context(style()):
         rows = [(2, 1), (2, 1), *[(across, 1)] * -(-count // across)]
-        figure, axes = _layout(rows, rgb, heading=textwrap.fill(_heading(one, categories), 56))
-        titles = ("image", "attributions", "heatmap", f"{top} of coefficients")
-        _draw(axes, dict(zip(COLUMNS, titles, strict=True)), one, rgb, fraction, relative)
-        for ax, scale, share, heat in zip(axes[4:], e.scales, shares, one.scale_heatmaps()[0], strict=False):
+        figure, axes = _layout(rows, rgb, textwrap.fill(_heading(one, categories), 56))
+        _draw(axes, ("image", "attributions", "heatmap", f"{top} of coefficients"), COLUMNS, one, rgb, fraction)
+        for ax, scale, share, heat in zip(axes[4:], e.scales, shares, heats):
             overlay(ax, rgb, heat, f"{_scale(scale, 'approx.')}: {_percent(share)}")
         for ax in axes[4 + count :]:
             ax.remove()
-    panels = "the image, the mosaic of the attributions, the heatmap over the image, the reconstruction from the"
-    return figure, (
-        f"{describe(one, 0, categories)} Panels: {panels} {top} of the coefficients, and a heatmap per scale."
-    )
+    text = "Panels: the image, the mosaic of the attributions, the heatmap over the image, the reconstruction from the"
+    return figure, f"{describe(one, 0, categories)} {text} {top} of the coefficients, the heatmap of every scale."
 
 
 def gallery(
@@ -235,42 +231,38 @@ def gallery(
         As :func:`explanation`; and for no row, an unknown column, or not one label per row.
     """
     if not rows or not columns or not set(columns) <= set(COLUMNS):
-        raise ValueError(f"a gallery needs rows and columns of {COLUMNS}, got {len(rows)} rows, {columns}")
+        raise ValueError(f"a gallery needs rows and columns of {COLUMNS}, got {len(rows)} rows, {tuple(columns)}")
     shown = [_sample(*row) for row in rows]
     names = [_class(one, categories) for one, _ in shown] if labels is None else list(labels)
     if len(names) != len(rows):
         raise ValueError(f"{len(names)} labels for {len(rows)} rows: give one per row")
-    titles = dict(zip(COLUMNS, (*COLUMNS[:3], f"top {_percent(fraction)}"), strict=True))
-    titles = {column: titles[column] for column in columns}
+    titles = [f"top {_percent(fraction)}" if column == "reconstruction" else column for column in columns]
     with rc_context(style()):
-        layout = [(len(columns), int(row == 0)) for row in range(len(rows))]
-        figure, axes = _layout(layout, *(rgb for _, rgb in shown), left=0.4)
-        for row, ((one, rgb), name) in enumerate(zip(shown, names, strict=True)):
+        tallest = max((rgb for _, rgb in shown), key=lambda rgb: rgb.shape[0] / rgb.shape[1])
+        figure, axes = _layout([(len(columns), int(not row)) for row in range(len(rows))], tallest, left=0.4)
+        for row, ((one, rgb), name) in enumerate(zip(shown, names)):
             line = axes[row * len(columns) :]
-            _draw(line, dict.fromkeys(columns) if row else titles, one, rgb, fraction)
+            _draw(line, [""] * len(columns) if row else titles, columns, one, rgb, fraction)
             line[0].set_ylabel(textwrap.fill(name, 18), fontsize=10)
-    said = [f"{name}: " * (labels is not None) for name in names]
-    said = [text + describe(one, 0, categories) for text, (one, _) in zip(said, shown, strict=True)]
-    return figure, f"A row of panels ({', '.join(titles.values())}) for each of: {' '.join(said)}"
+    said = [f"{name}: " * (labels is not None) + describe(one, 0, categories) for (one, _), name in zip(shown, names)]
+    return figure, f"A row of panels ({', '.join(titles)}) for each of: {' '.join(said)}"
 
 
-def profiles(
-    explanations: Explanation | Mapping[str, Explanation], sample: int | None = None, *, scores: bool = False
-) -> tuple[Figure, str]:
-    """The figure of :func:`profile`; its alternative text has every number that the bars show."""
+def panels(rows: int, columns: int, aspect: float = 1.0, titles: int = 1) -> tuple[Figure, np.ndarray]:
+    """An empty figure for pictures of height / width ``aspect``, with ``titles`` lines above each; ``axes[i, j]``."""
     with rc_context(style()):
-        figure = Figure()
-        profile(figure.add_subplot(), explanations, sample, scores=scores)
-    text = "Signed sum of the attributions per scale." if scores else "Share of the attribution per scale."
-    for label, e in _named(explanations).items():
-        values = e.scale_scores() if scores else e.scale_profile()
-        values = (values.mean(0) if sample is None else values[sample]).tolist()
-        text += f" {label}{f', mean of {len(e)}' if sample is None else ''}: {_listed(e, values, scores)}."
-    return figure, text
+        figure, axes = _layout([(columns, titles)] * rows, np.empty((round(1000 * aspect), 1000)))
+    return figure, np.array(axes).reshape(rows, columns)
 
 
 def describe(e: Explanation, sample: int = 0, categories: Sequence[str] | None = None) -> str:
-    """An explanation in words: class, method, frame, score, share per scale, and where the heatmap lies."""
+    """An explanation in words: class, method, frame, score, share per scale, and where the heatmap lies.
+
+    >>> import torch, wam, wam.plots
+    >>> e = wam.saliency(lambda x: x.sum((2, 3)), torch.ones(1, 1, 8, 8), frame=wam.Wavelet("haar", levels=1, ndim=2))
+    >>> wam.plots.describe(e, categories=["sum"]).partition(" The heatmap")[0]
+    'sum: saliency, haar, 1 level. Score 64.00. Share of the attribution per scale: approximation 100 %, level 1 0.0 %.'
+    """
     one = e[sample]
     text = f"{_heading(one, categories)}. Score {one.score.item():.2f}. Share of the attribution per scale: "
     text += f"{_listed(one, one.scale_profile()[0].tolist())}."
@@ -281,11 +273,10 @@ def describe(e: Explanation, sample: int = 0, categories: Sequence[str] | None =
     return text
 
 
-def _layout(rows: Sequence[tuple[int, int]], *images: np.ndarray, heading: str = "", left: float = 0.0):
+def _layout(rows: Sequence[tuple[int, int]], rgb: np.ndarray, heading: str = "", left: float = 0.0):
     """Axes for rows of ``(panels, title lines)``, placed in inches: figures of one kind are of one size."""
-    aspect = max(rgb.shape[0] / rgb.shape[1] for rgb in images)
-    top = 1.3 * _LINE * (heading.count("\n") + 1) if heading else 0.0
-    places = []  # of every panel: left, top, width, in inches
+    aspect, top = rgb.shape[0] / rgb.shape[1], 1.3 * _LINE * (heading.count("\n") + 1) if heading else 0.0
+    places = []  # of every panel: left, top, width
     for count, lines in rows:
         width = (WIDTH - left - (count + 1) * _GAP) / count
         top += lines * _LINE + _GAP
@@ -298,10 +289,10 @@ def _layout(rows: Sequence[tuple[int, int]], *images: np.ndarray, heading: str =
     return figure, [figure.add_axes(box) for box in boxes]
 
 
-def _draw(axes, titles: Mapping[str, str | None], one, rgb, fraction: float, relative: bool = False) -> None:
-    for ax, (column, title) in zip(axes, titles.items(), strict=False):
+def _draw(axes, titles: Sequence[str], columns: Sequence[str], one: Explanation, rgb, fraction: float) -> None:
+    for ax, title, column in zip(axes, titles, columns):
         if column == "mosaic":
-            mosaic(ax, one.attributions, relative=relative, title=title)
+            mosaic(ax, one.attributions, title=title)
         elif column == "heatmap":
             overlay(ax, rgb, one.heatmap()[0], title)
         else:
@@ -312,7 +303,7 @@ def _reconstruction(one: Explanation, rgb: np.ndarray, fraction: float) -> np.nd
     """The reconstruction in colours: per channel, the affine map from model space that gives the image."""
     x, part = one.frame.synthesis(one.coefficients), one.reconstruct(fraction)
     channels = []
-    for seen, kept, colour in zip(_array(x[0]), _array(part[0]), np.moveaxis(rgb, -1, 0), strict=True):
+    for seen, kept, colour in zip(_array(x[0]), _array(part[0]), np.moveaxis(rgb, -1, 0)):
         inner = (colour > 0) & (colour < 1)  # a clipped colour says nothing about the map
         varied = inner.any() and np.ptp(seen[inner]) > 0
         channels.append(np.polyval(np.polyfit(seen[inner], colour[inner], 1) if varied else (1, 0), kept))
@@ -334,14 +325,9 @@ def _bare(ax: Axes, title: str | None) -> None:
     ax.set_title(title or "", pad=4)
 
 
-def _named(explanations: Explanation | Mapping[str, Explanation]) -> dict[str, Explanation]:
-    single = isinstance(explanations, Explanation)
-    return {explanations.method: explanations} if single else dict(explanations)
-
-
 def _listed(e: Explanation, values: Sequence[float], signed: bool = False) -> str:
     numbers = (f"{value:+.2f}" if signed else _percent(value) for value in values)
-    return ", ".join(f"{_scale(scale)} {number}" for scale, number in zip(e.scales, numbers, strict=True))
+    return ", ".join(f"{_scale(scale)} {number}" for scale, number in zip(e.scales, numbers))
 
 
 def _percent(share: float) -> str:
@@ -359,8 +345,9 @@ def _class(one: Explanation, categories: Sequence[str] | None) -> str:
 
 def _heading(one: Explanation, categories: Sequence[str] | None) -> str:
     name = one.frame.name if isinstance(one.frame, Wavelet) else type(one.frame).__name__.lower()
-    levels = f", {one.frame.levels} levels" if hasattr(one.frame, "levels") else ""
-    return f"{_class(one, categories)}: {one.method}, {name}{levels}"
+    count = getattr(one.frame, "levels", 0)
+    levels = f", {count} level{'s' * (count > 1)}" if count else ""
+    return f"{_class(one, categories)}: {one.method.replace('smoothgrad', 'SmoothGrad')}, {name}{levels}"
 
 
 def _array(values: Tensor | np.ndarray) -> np.ndarray:

@@ -33,9 +33,9 @@ def drop_thebe(app, pagename, templatename, context, doctree) -> None:
 
 
 def keep_first_sentence(app, what, name, obj, options, lines) -> None:
-    """Start attributes' docstrings with an empty line: a colon in the first would make its words a type."""
+    """Start attributes' docstrings with an empty comment: a colon in a first line would make its words a type."""
     if what in ("attribute", "data", "property"):
-        lines.insert(0, "")
+        lines[:0] = ["..", ""]
 
 
 def write_entry_files(app, exception) -> None:

@@ -1,0 +1,832 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,mystnb,nbmake,-all
+#     formats: ipynb,py:percent
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% tags=["remove-cell"]
+import sys
+
+if "google.colab" in sys.modules:  # Colab brings torch and numpy; they stay as they are
+    import subprocess
+
+    pip = [sys.executable, "-m", "pip", "install", "--quiet"]
+    subprocess.run([*pip, "ptwt>=1.0.1", "timm>=1.0.9"], check=True)
+    subprocess.run([*pip, "--no-deps", "git+https://github.com/wam-book/wam"], check=True)
+
+# %% [markdown]
+# # 02 Images: where, and at what scale
+#
+# *Sections 3.2, A.1, A.2 and C.4 of the paper; Figures 1 (image row), 2, 6 and 15.*
+#
+# A network says *bald eagle*. Which part of the photograph made it say so, and was it the outline, the edges or the
+# grain of the feathers? This chapter asks trained networks about real photographs, and then asks how far the answers
+# can be trusted.
+#
+# Three things you will see:
+#
+# 1. explanations that name the place **and** the scale of what mattered, on two networks;
+# 2. a claim of the paper turned into a measurement: SmoothGrad shows importance *within* scales, integrated gradients
+#    *between* them. And the reason why;
+# 3. where such pictures mislead: the share of them that the photograph alone would have drawn.
+#
+# <!-- cost -->
+
+# %% tags=["parameters"]
+profile: str = "embedded"  # embedded: networks and photographs from the package index; paper: the paper's networks
+networks: list = []  # networks to explain; none: the two embedded ones, or the paper's four
+n_images: int = 0  # photographs; 0: the 20 embedded ones, or 200 of ImageNet's (found through WAM_IMAGENET)
+wavelet: str = "haar"  # wavelet of the explanations, as in the released code
+levels: int = 3  # its levels, as in the released code
+samples: int = 16  # noisy copies of SmoothGrad (the paper: 25)
+steps: int = 24  # gradients of integrated gradients (the paper: 25)
+shown: list = [17, 16, 4, 15]  # which of the photographs the figures show
+max_batch: int = 4  # images in one pass of a network
+seed: int = 0  # of every random draw
+
+# %%
+from dataclasses import replace
+from types import SimpleNamespace
+
+import matplotlib.pyplot as plt
+import numpy as np
+import torch
+from IPython.display import Markdown, display
+
+import wam
+from wam import book, data, models, plots
+
+book.start(chapter="02_images", profile=profile, seed=seed)
+
+
+# %% tags=["hide-input"]
+def table(title, head, rows):
+    """Show a table, and a sentence before it."""
+    lines = [head, ["---"] * len(head), *rows]
+    cells = [" | ".join(str(cell).replace("|", "\\|") for cell in line) for line in lines]
+    display(Markdown(title + "\n\n" + "\n".join(f"| {line} |" for line in cells)))
+
+
+# %% [markdown]
+# ## Networks and photographs
+#
+# **What stands in for what.** The paper explains ResNet-18, ConvNeXt, EfficientNet-B0 and DeiT on photographs of
+# ImageNet's validation set. Their weights cannot be had from a package index. The `embedded` profile explains two
+# smaller ImageNet classifiers, EfficientNet-Lite0 and MobileNetV2, on 20 labelled ImageNet photographs
+# ([credits](../book/credits.md)). They are real networks and real data, but not the paper's, and 20 is a small
+# number: every figure that is a mean comes with its spread. With `profile="paper"` the same cells run the paper's
+# networks on a folder of ImageNet that you supply; remarks about single pictures are about the embedded ones.
+
+# %%
+names = networks or {"embedded": list(models.EMBEDDED), "paper": list(models.PAPER)}[profile]
+count = n_images or {"embedded": 20, "paper": 200}[profile]
+photographs = data.images(count) if profile == "embedded" else data.imagenet(n=count, seed=seed)
+labels = torch.tensor([photograph.label for photograph in photographs])
+device = "cuda" if torch.cuda.is_available() else "cpu"
+nets = {}
+for name in names:
+    model = models.load(name, device)
+    x = model.prepare(photographs)
+    with torch.no_grad():
+        probability = torch.cat([model(part).softmax(1) for part in x.split(max_batch)]).cpu()
+    nets[name] = SimpleNamespace(model=model, x=x, probability=probability, guess=probability.argmax(1))
+categories = model.categories
+
+# %% tags=["hide-input"]
+everyone = torch.stack([net.guess == labels for net in nets.values()])
+first = nets[names[0]]
+grid, wide = list(range(min(20, count))), min(5, count)
+fig, axes = plots.panels(-(-len(grid) // wide), wide, titles=2)
+for ax, i in zip(axes.flat, grid):
+    marks = "".join("✓" if right else "✗" for right in everyone[:, i])
+    plots.image(ax, first.model.display(first.x[i : i + 1])[0], f"{categories[labels[i]]}\n{marks}")
+for ax in axes.flat[len(grid) :]:
+    ax.remove()
+caption = f"The photographs, as {names[0]} sees them. Marks: right or wrong, for {' and '.join(names)} in turn."
+alt = f"{len(grid)} photographs with their labels: {', '.join(categories[labels[i]] for i in grid)}."
+book.figure(fig, alt, caption)
+
+# %%
+rows = []
+for name, net in nets.items():
+    for i in (net.guess != labels).nonzero()[:10, 0].tolist():
+        truth, top = net.probability[i, labels[i]], net.probability[i, net.guess[i]]
+        said, meant = f"{categories[net.guess[i]]} {top:.2f}", f"{categories[labels[i]]} {truth:.2f}"
+        rows.append((name, photographs[i].name, meant, said))
+right = ", ".join(f"{name} {int(r.sum())} of {count}" for name, r in zip(names, everyone))
+title = f"Right: {right}. The mistakes, with probabilities (at most ten per network):"
+table(title, ("network", "photograph", "label", "prediction"), rows)
+
+# %% [markdown]
+# Statistics below are over the photographs that a network classifies correctly, and explain that class. The mistakes
+# get a section of their own.
+#
+# ## Every gradient once
+#
+# The three methods of the paper differ in which gradients they average. Write $\bar g$ for that mean:
+#
+# - **raw** ([eq. 1](../book/api.md)): the gradient of the class score at the photograph, $\bar g = \nabla f_c(x)$;
+# - **SG**, SmoothGrad (eq. 2): the mean over noisy copies of the photograph;
+# - **IG**, integrated gradients (eq. 3): the mean along the path from the baseline $x_0 = 0$ to the photograph.
+#
+# [Chapter 01](01_theory.ipynb) shows that the wavelets come in only afterwards, through the pullback $S^\top$:
+#
+# $$ \gamma_{\text{raw, SG}} = S^\top \bar g, \qquad \gamma_{\text{IG}} = z \odot S^\top \bar g,
+#    \qquad z = W x. \tag{2.1} $$
+#
+# So we run the networks once, in pixels (`wam.Pixel()`), and have every wavelet and every level for nothing. This
+# cell makes all the explanations of all the correctly classified photographs.
+
+# %%
+passes = 0
+for net in nets.values():
+    net.right = (net.guess == labels).nonzero()[:, 0]
+    x, target = net.x[net.right.to(device)], labels[net.right].to(device)
+    options = {"frame": wam.Pixel(), "max_batch": max_batch}
+    net.pixel = {
+        "raw": wam.saliency(net.model, x, target, **options),
+        "SG": wam.smoothgrad(net.model, x, target, samples=samples, seed=seed, **options),
+        "IG": wam.integrated_gradients(net.model, x, target, steps=steps, **options),
+    }
+    passes += len(x) * (1 + samples + steps)
+display(Markdown(f"**{passes}** gradients, {passes // len(names)} per network on average."))
+
+# %% [markdown]
+# In pixels $S$ is the identity, so IG's attribution is $x \odot \bar g$, and dividing by $x$ gives $\bar g$ back
+# (no pixel is exactly the mean colour, which the cell checks). That is all it takes to change the frame:
+
+
+# %%
+def mean_gradient(e):
+    """The mean gradient of a pixel explanation: over noise, along the path, or the one gradient itself."""
+    attribution, x = e.attributions.bands[0, "pixel"], e.coefficients.bands[0, "pixel"]
+    if e.completeness_gap is None:
+        return attribution
+    assert bool((x != 0).all()), "a pixel equals the baseline"
+    return attribution / x
+
+
+def in_frame(e, frame):
+    """The explanation in another frame, by (2.1); no network is run."""
+    z, pulled = frame.analysis(e.coefficients.bands[0, "pixel"]), frame.pullback(mean_gradient(e))
+    attributions = pulled if e.completeness_gap is None else pulled * z
+    return replace(e, frame=frame, coefficients=z, attributions=attributions)
+
+
+# %%
+frame = wam.Wavelet(wavelet, levels=levels, ndim=2)
+for net in nets.values():
+    net.wavelet = {method: in_frame(e, frame) for method, e in net.pixel.items()}
+one = first.right[:1]
+direct = wam.integrated_gradients(
+    first.model, first.x[one.to(device)], labels[one].to(device), frame=frame, steps=steps, max_batch=max_batch
+)
+difference = (direct.attributions - first.wavelet["IG"][0].attributions).abs().pack()[0].sum()
+relative = float(difference / direct.attributions.abs().pack()[0].sum())
+display(
+    Markdown(f"Difference to `wam.integrated_gradients` in the {wavelet} frame itself: **{relative:.0e}**, relative.")
+)
+
+# %% [markdown]
+# ## From a photograph to its explanation
+#
+# The image row of the paper's Figure 1, in four steps: the photograph is taken apart into scales; the gradient is
+# taken in the same coordinates; gradients are averaged; the result is read in two ways, as a mosaic of scales
+# (**what**) and spread back onto the image (**where**).
+#
+# How to read a mosaic: the upper left corner is the approximation, a small blurred copy. Around it lie the levels,
+# from coarse to fine, each with vertical edges on the right, horizontal ones below and diagonal ones in the corner.
+# Every band is scaled to itself, so a mosaic shows *where* within each band; the shares *between* bands are printed.
+
+# %%
+chosen = [i for i in shown if i < count and bool(everyone[:, i].all())] or [int(first.right[0])]
+
+
+def place(net, i):
+    """The position of photograph i among the correctly classified ones of a network."""
+    return net.right.tolist().index(i)
+
+
+first.rgb = first.model.display(first.x[first.right.to(device)])
+hero = place(first, chosen[0])
+
+# %% tags=["hide-input"]
+sg = first.wavelet["SG"]
+fig, axes = plots.panels(2, 2, titles=1)
+plots.image(axes[0, 0], first.rgb[hero], f"photograph: {categories[int(sg.target[hero])]}")
+plots.mosaic(axes[0, 1], sg.coefficients, hero, title="its coefficients |z|")
+plots.mosaic(axes[1, 0], sg.attributions, hero, title="mean gradient, mosaic")
+plots.overlay(axes[1, 1], first.rgb[hero], sg.heatmap()[hero], "mean gradient, on the image")
+book.figure(fig, plots.describe(sg, hero, categories), "Fig. 1, image row: from the photograph to WAM-SG.")
+
+# %% [markdown]
+# ## Figure 2: the scales, one by one
+#
+# The paper's Figure 2 adds two panels. One is the **reconstruction**: keep the coefficients with the largest
+# $|\gamma|$, set all others to zero, and transform back. The other is a heatmap for **each scale** alone
+# (`e.scale_heatmaps()`): together they add up to the whole.
+
+# %%
+ig = first.wavelet["IG"]
+fig, alt = plots.explanation(ig, first.rgb, hero, fraction=0.1, categories=categories)
+caption = f"Fig. 2 with WAM-IG on {names[0]}. Percentages: the share of all |γ| that lies in the scale."
+book.figure(fig, alt, caption)
+
+# %% [markdown]
+# "What the model needs to see", the paper calls the reconstruction. That can be tested: **show it to the network**.
+# Does it still predict the same class? And would it with coefficients chosen by someone who knows nothing of the
+# network? Two controls are ranked alongside: the largest coefficients of the photograph itself, $|z|$, and random
+# ones.
+
+
+# %%
+def kept(net, e, fraction):
+    """Share of photographs whose class survives when only this fraction of the coefficients is kept."""
+    with torch.no_grad():
+        parts = [net.model(part).argmax(1) for part in e.reconstruct(fraction).split(max_batch)]
+    return float((torch.cat(parts) == e.target).double().mean())
+
+
+fractions, survival = (0.02, 0.05, 0.1, 0.2), {}
+for name, net in nets.items():
+    e = net.wavelet["IG"]
+    maps = {"|z|": e.coefficients, "random": e.coefficients.map(torch.rand_like)}
+    net.controls = {label: replace(e, attributions=c) for label, c in maps.items()}
+    for ranking, e in (net.wavelet | net.controls).items():
+        survival[name, ranking] = [kept(net, e, fraction) for fraction in fractions]
+
+# %%
+rankings = ["raw", "SG", "IG", "|z|", "random"]
+rows = []
+for name in names:
+    for k, fraction in enumerate(fractions):
+        rows.append((name, f"{fraction:.0%}", *(f"{survival[name, ranking][k]:.0%}" for ranking in rankings)))
+table("Share of photographs that keep their class:", ("network", "kept", *rankings), rows)
+
+# %% [markdown]
+# Read the column $|z|$ before the others. A photograph is compressible: its largest coefficients *are* the picture,
+# so keeping them keeps the class, whatever the network. An explanation has shown something about the **network**
+# only by as much as it beats this column. A reconstruction that looks right to the eye is no evidence by itself.
+#
+# ## Figure 6: raw, averaged, integrated
+#
+# The paper's Figure 6 puts the three methods side by side, in the wavelet domain. We add the last row.
+
+# %% tags=["hide-input"]
+kinds = {"raw": "raw", "SG": "averaged", "IG": "integrated", "|z|": "no model: |z|"}
+fig, axes = plots.panels(len(kinds) + 1, len(chosen), titles=1)
+told = []
+for column, at in enumerate(place(first, i) for i in chosen):
+    plots.image(axes[0, column], first.rgb[at], categories[int(sg.target[at])])
+    for row, (method, title) in enumerate(kinds.items(), start=1):
+        e = (first.wavelet | first.controls)[method]
+        plots.mosaic(axes[row, column], e.attributions, at, title=title)
+        told += [plots.describe(e, at, categories)] if method in first.wavelet else []
+caption = f"Fig. 6 on {names[0]}: rows are methods, columns photographs; every band scaled to itself."
+book.figure(fig, " ".join(told), caption)
+
+# %% [markdown]
+# The raw gradient is grain. Averaging gathers it: in every band the object stands out. Integration looks crisp, like
+# an etching, and so does the last row, which knows no network.
+#
+# Both impressions can be measured. **Grain**: the correlation of $|\gamma|$ between neighbouring coefficients of the
+# finest level; noise has none. **Etching**: the rank correlation of $|\gamma|$ with $|z|$, over all coefficients.
+
+
+# %%
+def correlation(a, b):
+    a, b = (v.flatten(1).double() - v.flatten(1).double().mean(1, keepdim=True) for v in (a, b))
+    return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))
+
+
+def neighbours(c):
+    bands = [band.abs().sum(1) for (level, _), band in c.bands.items() if level == 1]
+    return torch.stack([correlation(band[..., :-1], band[..., 1:]) for band in bands]).mean(0)
+
+
+def ranks(c):
+    flat, spec = c.abs().pack()
+    order = flat.flatten(1).argsort(1).argsort(1)
+    return wam.Coefficients.unpack((order / order.shape[1]).view_as(flat), spec)
+
+
+# %%
+rows, grain, etching = [], {}, {}
+for name, net in nets.items():
+    for method, e in (net.wavelet | {"|z|": net.controls["|z|"]}).items():
+        grain[name, method] = float(neighbours(e.attributions).mean())
+        same = correlation(ranks(e.attributions).pack()[0], ranks(e.coefficients).pack()[0])
+        etching[name, method] = float(same.mean())
+        rows.append((name, method, f"{grain[name, method]:.2f}", f"{etching[name, method]:.2f}"))
+title = "Grain and etching, mean over photographs:"
+table(title, ("network", "method", "neighbours alike", "ranked like |z|"), rows)
+
+# %% [markdown]
+# ## Within scales, between scales
+#
+# Under Figure 6 the paper says: SG "highlights the important locations **within** scales", IG "the relative importance
+# of **each scale**". The poster repeats it. That is a statement about variance, and variance can be taken apart.
+#
+# Let $v_k = |\gamma_k|$ be the importance of coefficient $k$, and let scale $s$ have $n_s$ of the $N$ coefficients,
+# with mean $\mu_s$ and variance $\sigma_s^2$ of the importance. With $p_s = n_s / N$ and the overall mean $\mu$,
+#
+# $$ \underbrace{\frac1N \sum_k (v_k - \mu)^2}_{\text{total}}
+#    = \underbrace{\sum_s p_s (\mu_s - \mu)^2}_{\text{between scales, } B}
+#    + \underbrace{\sum_s p_s\, \sigma_s^2}_{\text{within scales, } V}, \qquad \eta^2 = \frac{B}{B + V}. \tag{2.2} $$
+#
+# $\eta^2$ is the part of the variance that knowing the *scale* of a coefficient explains; the rest is a matter of
+# *place*. It does not depend on the units of $\gamma$, so no normalisation is hidden in it. And because it compares
+# coefficients, not sums, fine scales gain nothing from having more of them.
+
+
+# %%
+def between(importance, equal=False):
+    """eta squared of (2.2), one per sample; with equal=True every scale weighs the same, however many it has."""
+    v = importance.to(torch.float64)
+    n = v.map(torch.ones_like).scale_sums()
+    mean, square = v.scale_sums() / n, (v * v).scale_sums() / n
+    p = torch.full_like(n, 1 / n.shape[1]) if equal else n / n.sum(1, keepdim=True)
+    grand = (p * mean).sum(1, keepdim=True)
+    outside, inside = (p * (mean - grand) ** 2).sum(1), (p * (square - mean**2)).sum(1)
+    return (outside / (outside + inside)).cpu()
+
+
+# %%
+def interval(values, draws=4000):
+    """Mean and 95 % bootstrap interval over photographs."""
+    values = np.asarray(values)
+    order = np.random.default_rng(seed).integers(0, len(values), (draws, len(values)))
+    means = values[order].mean(1)
+    return float(values.mean()), *map(float, np.quantile(means, [0.025, 0.975]))
+
+
+# %%
+methods, rows, claim = ("raw", "SG", "IG"), [], {}
+for name, net in nets.items():
+    eta = {method: between(net.wavelet[method].attributions.abs()) for method in methods}
+    claim[name] = mean, low, high = interval(eta["IG"] - eta["SG"])
+    higher = f"{int((eta['IG'] > eta['SG']).sum())} of {len(eta['IG'])}"
+    values = [f"{eta[method].mean():.3f}" for method in methods]
+    rows.append((name, *values, f"{mean:.3f} [{low:.3f}, {high:.3f}]", higher))
+title = "Share of the variance between scales, $\\eta^2$; difference with 95 % interval (bootstrap over photographs):"
+table(title, ("network", *methods, "IG minus SG, same photograph", "IG higher in"), rows)
+
+# %% [markdown]
+# **The claim holds.** For SG nearly all variance is within scales; for IG a substantial part lies between them.
+#
+# Does the verdict hinge on how we measured? Importance is heavy-tailed, so a few coefficients weigh a lot in a
+# variance. The same number again: for ranks; for logarithms (floored at a thousandth of the mean); with scales
+# weighing equally; with every band divided by its maximum over the batch, the normalisation of the released maps
+# (applied there to gradient and coefficients alike); with five levels; with a longer wavelet.
+
+
+# %%
+def logarithm(c):
+    v = c.abs()
+    floor = v.pack()[0].mean((1, 2)) / 1000
+    return v.map(lambda band: torch.maximum(band, floor.view(-1, 1, 1, 1)).log())
+
+
+def released(e):
+    pulled = frame.pullback(mean_gradient(e)).abs().map(lambda band: band / band.max())
+    z = frame.analysis(e.coefficients.bands[0, "pixel"]).abs().map(lambda band: band / band.max())
+    return pulled if e.completeness_gap is None else pulled * z
+
+
+# %%
+checks = {
+    "as in (2.2)": lambda e: between(in_frame(e, frame).attributions.abs()),
+    "ranks": lambda e: between(ranks(in_frame(e, frame).attributions)),
+    "logarithms": lambda e: between(logarithm(in_frame(e, frame).attributions)),
+    "scales weigh equally": lambda e: between(in_frame(e, frame).attributions.abs(), equal=True),
+    "bands divided by maximum": lambda e: between(released(e)),
+}
+for other in (wam.Wavelet("haar", 5, 2), wam.Wavelet("db4", 3, 2)):
+    checks[f"{other.name}, {other.levels} levels"] = lambda e, f=other: between(in_frame(e, f).attributions.abs())
+verdicts = {}
+for check, measure in checks.items():
+    for name, net in nets.items():
+        verdicts[check, name] = interval(measure(net.pixel["IG"]) - measure(net.pixel["SG"]))
+
+# %% tags=["hide-input"]
+fig, ax = plt.subplots(figsize=(6, 3.6))
+for j, name in enumerate(names):
+    mean, low, high = np.array([verdicts[check, name] for check in checks]).T
+    y = np.arange(len(checks)) + 0.16 * (j - (len(names) - 1) / 2)
+    ax.errorbar(mean, y, xerr=(mean - low, high - mean), fmt="o", ms=5, color=f"C{j}", label=name)
+ax.axvline(0, color="0.3", lw=0.8)
+ax.set_yticks(range(len(checks)), checks)
+ax.invert_yaxis()
+ax.set_xlabel("IG minus SG: share of the variance between scales")
+ax.legend(loc="lower right")
+told = "; ".join(f"{check}, {name}: {m:.2f} [{lo:.2f}, {hi:.2f}]" for (check, name), (m, lo, hi) in verdicts.items())
+caption = "Right of zero, the paper's statement holds. Dots: mean over photographs; bars: 95 % intervals."
+book.figure(fig, f"Differences of eta squared between IG and SG. {told}.", caption)
+
+# %%
+held = sum(low > 0 for _, low, _ in verdicts.values())
+smallest = min(verdicts.items(), key=lambda item: item[1][1])
+display(Markdown(
+    f"The interval lies above zero in **{held} of {len(verdicts)}** cases; the lowest end of all is "
+    f"{smallest[1][1]:.3f} ({smallest[0][0]}, {smallest[0][1]})."
+))  # fmt: skip
+
+# %% [markdown]
+# ### Why: the photograph decays, the gradient does not
+#
+# In (2.1) IG differs from SG in two ways: the gradients are averaged along a path, and the mean is multiplied by $z$.
+# Which of them makes the difference? Take them apart: every mean gradient with and without the factor $z$, and $z$
+# without any gradient.
+
+# %%
+factors, profiles = {}, {}
+for name, net in nets.items():
+    z = net.wavelet["IG"].coefficients
+    pulled = {method: frame.pullback(mean_gradient(e)) for method, e in net.pixel.items()}
+    maps = {f"{method}, mean gradient": p for method, p in pulled.items()}
+    maps |= {f"{method}, times z": p * z for method, p in pulled.items()} | {"|z| alone": z}
+    for label, c in maps.items():
+        v = c.abs()
+        factors[name, label] = between(v)
+        per_coefficient = v.scale_sums() / v.map(torch.ones_like).scale_sums()
+        profiles[name, label] = (per_coefficient / v.pack()[0].mean((1, 2))[:, None]).cpu()
+
+# %%
+rows = []
+for name in names:
+    for kind in ("mean gradient", "times z"):
+        values = [f"{factors[name, f'{method}, {kind}'].mean():.3f}" for method in methods]
+        rows.append((name, kind, *values, f"{factors[name, '|z| alone'].mean():.3f}" if kind == "times z" else ""))
+title = "$\\eta^2$, mean over photographs. The paper's SG is in the rows *mean gradient*, its IG in *times z*:"
+table(title, ("network", "", *methods, "|z| alone, no model"), rows)
+
+# %% tags=["hide-input"]
+short = {"SG, mean gradient": "SG", "IG, mean gradient": "IG without z", "IG, times z": "IG", "|z| alone": "|z| alone"}
+ticks = ["approx." if scale == "approx" else str(scale) for scale in sg.scales]
+
+# %% tags=["hide-input"]
+fig, axes = plt.subplots(1, len(names), figsize=(6, 3.4), sharey=True, squeeze=False)
+told = []
+for ax, name in zip(axes[0], names):
+    for label, legend in short.items():
+        values = profiles[name, label].log().mean(0).exp()
+        ax.plot(ticks, values, marker="o", ms=4, ls="--" if "|" in label else "-", label=legend)
+        told.append(f"{name}, {legend}: " + ", ".join(f"{t} {v:.2g}" for t, v in zip(ticks, values.tolist())))
+    ax.set(title=name, xlabel="level", yscale="log")
+axes[0, 0].set_ylabel("importance per coefficient\n(mean of all = 1)")
+axes[0, -1].legend()
+caption = "Importance of an average coefficient of each scale, coarse to fine (geometric mean over photographs)."
+book.figure(fig, "Importance per coefficient. " + "; ".join(told) + ".", caption)
+
+# %% [markdown]
+# The gradient is nearly flat: a coefficient of a coarse level matters about as much, per unit, as one of a fine level.
+# Averaging along the path leaves it flat. The photograph is steep: the magnitude of its coefficients falls from level
+# to level, as in every natural image, and the factor $z$ hands this slope to the explanation.
+#
+# So the paper's statement is right, and it is mostly a statement about **photographs**. *Raw gradient times $z$* shows
+# it as well as IG does. What IG says about the network's use of scales is what it adds to the dashed line.
+#
+# One caution. Everything here is *per coefficient*. Add up the importance of each scale instead, as the shares in
+# this chapter's figures do, and the finest level, which holds three quarters of all coefficients, takes most of SG.
+# That is a matter of counting, not of the network:
+
+
+# %%
+def percent(shares):
+    return [f"{share:.0%}" for share in shares.tolist()]
+
+
+counts = sg.attributions.map(torch.ones_like).scale_sums()[0]
+rows = [("number of coefficients", *percent(counts / counts.sum()))]
+for name, net in nets.items():
+    for method, e in (net.wavelet | {"|z|": net.controls["|z|"]}).items():
+        rows.append((f"{name}, {method}", *percent(e.scale_profile().mean(0))))
+table("Share per scale, mean over photographs:", ("", *ticks), rows)
+
+# %% [markdown]
+# ## What the baseline means
+#
+# IG walks from a baseline to the photograph. Zero, the usual choice, is zero *in the space of the model*, after the
+# mean colour has been subtracted: a **mid-grey** image, not a black one. Black is `model.black`. In (2.1) the factor
+# becomes $z - z_0$, so the baseline decides which differences count. Dark things differ from grey, but not from black.
+
+# %%
+few = first.right[:8].to(device)
+grey = first.wavelet["IG"][: len(few)]
+black = wam.integrated_gradients(
+    first.model, first.x[few], labels[few.cpu()].to(device), frame=frame, steps=steps,
+    baseline=first.model.black, max_batch=max_batch,
+)  # fmt: skip
+passes += len(few) * steps
+fig, ax = plt.subplots(figsize=(6, 3.2))
+alt = plots.profile(ax, {"grey (0)": grey, "black": black})
+caption = f"WAM-IG of {len(few)} photographs on {names[0]} from two baselines: share of |γ| per scale."
+book.figure(fig, alt, caption)
+
+# %%
+z0 = frame.analysis(first.model.black.expand_as(first.x[:1]))
+rows = []
+for label, e, d in (("grey (0)", grey, grey.coefficients), ("black", black, grey.coefficients - z0)):
+    gap = (e.completeness_gap / (e.score - e.baseline_score).abs()).median()
+    own = (d.abs().scale_sums() / d.abs().scale_sums().sum(1, keepdim=True)).mean(0)
+    shares = (f"{share[0]:.0%}" for share in (e.scale_profile().mean(0), own))
+    rows.append((label, f"{e.baseline_score.mean():.2f}", f"{gap:.1%}", *shares))
+alike = correlation(grey.heatmap(), black.heatmap()).mean()
+title = f"The two heatmaps correlate by {alike:.2f} on average."
+table(title, ("baseline", "mean f(x₀)", "median gap", "approximation's share of |γ|", "of |z - z₀|"), rows)
+
+# %% [markdown]
+# A constant baseline moves the approximation alone: constants have no details. From black, nearly every pixel of a
+# photograph differs a lot, so the approximation takes more of the explanation. Neither choice is *the* neutral one
+# ([Sturmfels et al., 2020](../book/bibliography.md)). Report which was used.
+#
+# ## What the sign says
+#
+# Equation 1 takes an absolute value, equations 2 and 3 do not; `wam` keeps the sign. Its meaning differs:
+#
+# - **SG**: *increasing* this coefficient raises the score. The coefficient may be negative, or nearly zero.
+# - **IG**: this coefficient, as it is, **added** to the score (positive) or took from it (negative).
+#
+# Only the second can be summed: grouped by scale it accounts for the whole score.
+
+# %%
+fig, axes = plots.panels(1, 2, titles=1)
+plots.mosaic(axes[0, 0], ig.attributions, hero, title="IG, absolute")
+plots.mosaic(axes[0, 1], ig.attributions, hero, signed=True, title="IG, signed")
+alt = f"{plots.describe(ig, hero, categories)} Left the absolute values, right with their signs, on a diverging map."
+book.figure(fig, alt, "Left, how much; right, for (purple) or against (orange) the class.")
+
+# %%
+rows, signed, gaps = [], {}, {}
+ten = fractions.index(0.1)
+for name, net in nets.items():
+    e = net.wavelet["IG"]
+    positive, negative = (replace(e, attributions=(e.attributions * s).map(torch.relu)) for s in (1, -1))
+    total = e.attributions.abs().scale_sums().sum(1)
+    against = float((negative.attributions.scale_sums().sum(1) / total).mean())
+    signed[name] = kept(net, positive, 0.1)
+    gaps[name] = float((e.completeness_gap / (e.score - e.baseline_score).abs()).median())
+    rows.append(
+        (name, f"{against:.0%}", f"{survival[name, 'IG'][ten]:.0%}", f"{signed[name]:.0%}", f"{gaps[name]:.1%}")
+    )
+head = ("network", "negative part of the sum of |γ|", "class kept by top 10 % of |γ|", "of γ", "median gap")
+table("WAM-IG:", head, rows)
+
+# %% [markdown]
+# Nearly as much speaks against the class as for it, and the score is a small difference of large sums. Which
+# coefficients are "most important" therefore depends on whether one ranks by $\gamma$ or by $|\gamma|$: a number that
+# depends on a ranking has to say which.
+#
+# ## Wavelets and levels
+#
+# Haar is the shortest wavelet, and the only one that tiles these images exactly. Longer ones are smoother, separate
+# frequencies better, and overlap their neighbours: near the border they need coefficients of atoms that reach outside.
+# The mosaic grows, and the coefficients are redundant.
+
+# %%
+rows, reference = [], {}
+for other in ("haar", "db4", "sym8", "bior4.4"):
+    view = {m: in_frame(first.pixel[m], wam.Wavelet(other, 3, 2)) for m in ("SG", "IG")}
+    maps = {m: e.heatmap() for m, e in view.items()}
+    reference = reference or maps
+    like = [f"{correlation(maps[m], reference[m]).mean():.2f}" for m in maps]
+    c = view["IG"].attributions
+    side, per_pixel = c[0].mosaic().shape[-1], c.size / first.x[0, 0].numel()
+    kept_by = f"{kept(first, view['IG'], 0.1):.0%}"
+    rows.append((other, f"{per_pixel:.2f}", side, *like, kept_by))
+head = ("wavelet", "coefficients per pixel", "mosaic side", "SG heatmap like Haar's", "IG like Haar's", "kept by 10 %")
+table(f"Three levels, {names[0]}, mean over photographs:", head, rows)
+
+# %% [markdown]
+# Move the slider: the photograph and the network stay, the coordinates change. No gradient was computed for it.
+
+# %% tags=["hide-input"]
+settings = [("pixels", wam.Pixel())] + [(f"haar, {j} levels", wam.Wavelet("haar", j, 2)) for j in (1, 2, 3, 5)]
+settings += [(f"{w}, 3 levels", wam.Wavelet(w, 3, 2)) for w in ("db4", "sym8", "bior4.4")]
+
+
+def compared(view):
+    fig, axes = plots.panels(2, 3, titles=1)
+    for column, method in enumerate(methods):
+        e = in_frame(first.pixel[method][hero], view)
+        if view == wam.Pixel():  # no scales: the photograph in place of a mosaic
+            plots.image(axes[0, column], first.rgb[hero], method)
+        else:
+            plots.mosaic(axes[0, column], e.attributions, title=method)
+        plots.overlay(axes[1, column], first.rgb[hero], e.heatmap()[0], "on the image")
+    return fig, plots.describe(e, 0, categories)
+
+
+# %% tags=["hide-input"]
+figures, alts = zip(*(compared(view) for _, view in settings))
+caption = "Above: the attributions in the chosen frame. Below: the same, spread over the image."
+book.slider(figures, [label for label, _ in settings], alts, caption, label="Frame")
+
+# %% [markdown]
+# More levels split the approximation further and change nothing else. A longer wavelet blurs the heatmap, because
+# each coefficient is spread over a longer atom. In pixels the raw gradient has no structure to hold on to.
+#
+# ## Figure 15: more photographs, both networks
+#
+# Columns as in the paper: the photograph, WAM-IG in the wavelet domain, the heatmap, and the reconstruction.
+
+# %%
+fraction = 0.1
+rows, captions = [], []
+for i in chosen:
+    for name, net in nets.items():
+        at = place(net, i)
+        e = net.wavelet["IG"][at]
+        rows.append((e, net.model.display(net.x[i : i + 1]), 0))
+        captions.append(f"{categories[labels[i]]}, {name}")
+fig, alt = plots.gallery(rows, fraction, categories=categories, labels=captions)
+book.figure(fig, alt, "Fig. 15 with WAM-IG: every photograph on every network.")
+
+# %%
+common, told = everyone.all(0).nonzero()[:, 0].tolist(), []
+pair = [nets[name] for name in names[:2]]
+for method in ("SG", "IG", "|z|"):
+    maps = [(net.wavelet | net.controls)[method].heatmap()[[place(net, i) for i in common]] for net in pair]
+    mean, low, high = interval(correlation(maps[0], maps[-1]).cpu())
+    told.append(f"{method} {mean:.2f} [{low:.2f}, {high:.2f}]")
+head = f"Correlation of the heatmaps of {' and '.join(names[:2])}, {len(common)} photographs: "
+display(Markdown(head + ", ".join(told) + "."))
+
+# %% [markdown]
+# Two different networks, and their pictures agree. Before taking that as a sign of truth, see how well $|z|$ agrees
+# with itself through two preprocessings: part of the agreement is the photograph again.
+#
+# ## Where the pictures mislead
+#
+# A mistake, explained twice: for the class that the network **predicts**, and for the class that is **true**.
+
+# %%
+wrong = (first.guess != labels).nonzero()[:, 0]
+i = int(wrong[first.probability[wrong, labels[wrong]].argmin()]) if len(wrong) else chosen[0]
+rival = first.guess[i] if len(wrong) else first.probability[i].topk(2).indices[1]
+both, twice = torch.stack([rival, labels[i]]).to(device), first.x[[i, i]]
+options = {"frame": frame, "max_batch": max_batch}
+e = wam.integrated_gradients(first.model, twice, both, steps=steps, **options)
+s = wam.smoothgrad(first.model, twice, both, samples=samples, seed=seed, **options)
+passes += 2 * (steps + samples)
+
+# %%
+rgb = first.model.display(twice)
+about = [f"{categories[c]} {first.probability[i, c]:.2f}" for c in both.tolist()]
+tags = [f"{method}: {label}" for method in ("IG", "SG") for label in about]
+fig, alt = plots.gallery([(e, rgb, 0), (e, rgb, 1), (s, rgb, 0), (s, rgb, 1)], 0.1, labels=tags)
+caption = f"{photographs[i].name} on {names[0]}: the predicted class and the true class, each by IG and by SG."
+book.figure(fig, alt, caption)
+
+# %%
+told = []
+for method, run in (("IG", e), ("SG", s)):
+    where = float(correlation(run.heatmap()[:1], run.heatmap()[1:]))
+    flat = run.attributions.pack()[0]
+    told.append(f"{method}: heatmaps {where:.2f}, signed attributions {float(correlation(flat[:1], flat[1:])):.2f}")
+display(Markdown("Correlation between the two explanations. " + "; ".join(told) + "."))
+
+# %% [markdown]
+# The heatmaps of two different classes are nearly the same picture. They say *where the network is sensitive*, and
+# that is mostly where the photograph has edges. Which class the evidence speaks for is in the sign, which a heatmap
+# throws away. A plausible heatmap on a wrong prediction looks exactly like one on a right prediction.
+#
+# ## Try it
+
+# %%
+book.explorer([net.model for net in nets.values()], [photographs[i] for i in range(min(20, count))])
+
+# %% [markdown]
+# ## Differences from the released code
+#
+# The authors' code is the reference for the paper's figures. Where this chapter departs from it, and why:
+#
+# - **Same**: Haar, three levels, reflection at the border; noise of a quarter of each image's range.
+# - **Signed gradients per colour channel.** The released maps average the gradient over the channels, take the
+#   absolute value, and average or integrate afterwards. Ours follow equations 2 and 3: mean first, sign kept.
+# - **No normalisation.** The released maps divide every band by its maximum over the whole batch, so a map depends on
+#   the images explained beside it, and the sizes of bands can no longer be compared. IG then multiplies by equally
+#   normalised $|z|$; completeness, which sections A.1 and 3.1 rest on, cannot hold for it. We normalise for display
+#   only. The claim of A.1 holds either way (*bands divided by maximum*, above).
+# - **Numbers of gradients.** 25 noisy copies and 25 trapezoid nodes there; the parameters above here, with nodes that
+#   are denser near the baseline ([chapter 01](01_theory.ipynb)).
+#
+# ## Paper and here
+
+
+# %%
+def each(values, form="{:.0%}"):
+    return ", ".join(f"{name} {form.format(value)}" for name, value in values.items())
+
+
+saved = {r: {n: survival[n, r][ten] for n in names} for r in rankings}
+beats = all(saved["IG"][n] > saved["|z|"][n] for n in names)
+smoother = all(grain[n, method] > grain[n, "raw"] for n in names for method in ("SG", "IG"))
+holds = all(low > 0 for _, low, _ in claim.values())
+grains = {n: " / ".join(f"{grain[n, method]:.2f}" for method in methods) for n in names}
+claims = {n: f"{mean:.2f} [{low:.2f}, {high:.2f}]" for n, (mean, low, high) in claim.items()}
+
+# %%
+rows = [
+    ("Fig. 1, images", "decomposes the decision in wavelets", "a picture",
+     f"parts sum to the score, median gap {each(gaps, '{:.1%}')}", "the quadrature's gap", "reproduced"),
+    ("Fig. 2", "the reconstruction shows what is important", "a picture",
+     f"class kept by 10 %, WAM-IG: {each(saved['IG'])}; |z|, no model: {each(saved['|z|'])}",
+     "a control without a model", "reproduced" if beats else "partly"),
+    ("Fig. 6", "smoothing and integrating improve on raw gradients", "a picture",
+     f"neighbours alike, raw / SG / IG: {each(grains, '{}')}", "less grain, not more truth",
+     "reproduced" if smoother else "partly"),
+]  # fmt: skip
+
+# %%
+rows += [
+    ("A.1, poster", "SG shows importance within scales, IG between", "stated",
+     f"variance between scales, IG minus SG: {each(claims, '{}')}", "due to the factor z, not to integrating",
+     "reproduced" if holds else "not reproduced"),
+    ("Fig. 15", "filtered images hold what the model must see", "a picture",
+     f"class kept by 10 %, WAM-SG: {each(saved['SG'])}; random: {each(saved['random'])}",
+     "a control without a model", "reproduced" if beats else "partly"),
+    ("A.2", "four networks, 1,000 ImageNet images", "ResNet, ConvNeXt, EfficientNet, DeiT",
+     f"{', '.join(names)}; {count} images", "stand-ins", "not testable here" if profile == "embedded" else "partly"),
+]  # fmt: skip
+book.compare([dict(zip(("where", "what", "paper", "here", "difference", "verdict"), row)) for row in rows])
+display(Markdown(f"All of this page took **{passes}** gradients."))
+
+# %% [markdown]
+# ## What to take away
+#
+# - One set of gradients gives explanations in every wavelet and at every level; the coordinates are a choice made
+#   afterwards, for free.
+# - A mosaic says what (scale, orientation), a heatmap says where; the sign says for or against, and is easily lost.
+# - SG varies within scales, IG between them: measured, on every photograph set and normalisation tried here. The
+#   slope between scales comes from the photograph, through the factor $z$.
+# - A reconstruction that keeps its class proves little until it beats $|z|$, which knows no model.
+# - A heatmap of a mistake is as plausible as one of a success.
+#
+# ## Exercises
+#
+# **1. In bits.** Variance is not the only way to divide. Let $P_s$ be the share of $|\gamma|$ in scale $s$ and
+# $q_s = n_s / N$ its share of the coefficients. How many bits does the *scale* tell, $\sum_s P_s \log_2 (P_s / q_s)$,
+# and how many the place within it? Does the verdict stand?
+#
+# <details>
+# <summary>Solution</summary>
+#
+# Let $r_k = |\gamma_k| / \sum |\gamma|$. The total, $\sum_k r_k \log_2 (N r_k)$, is the information against a
+# uniform map; by the chain rule it is the bits of the scale plus the bits of the place.
+#
+# ```python
+# for name, net in nets.items():
+#     for method, e in net.wavelet.items():
+#         n = e.attributions.map(torch.ones_like).scale_sums()
+#         share = e.scale_profile()
+#         scale = (share * (share * n.sum(1, keepdim=True) / n).log2()).sum(1)
+#         r = e.attributions.abs().pack()[0].flatten(1).double()
+#         r = r / r.sum(1, keepdim=True)
+#         total = torch.special.xlogy(r, r * r.shape[1]).sum(1) / np.log(2)
+#         print(name, method, "scale", float(scale.mean()), "place", float((total - scale).mean()))
+# ```
+#
+# It stands: SG spends almost all its bits on places, IG more than half on scales. Replace $q_s$ by equal shares, and
+# it turns around: then SG looks uneven, because the finest level holds most coefficients. Which reference is meant
+# has to be said.
+#
+# </details>
+#
+# **2. Ask for the rival.** For the mistake above, explain the *difference* of two logits instead of one. What does the
+# heatmap show that neither class showed alone?
+#
+# <details>
+# <summary>Solution</summary>
+#
+# Any callable that returns `(batch, classes)` can be explained, so return the difference as the only class:
+#
+# ```python
+# def contrast(x):
+#     output = first.model(x)
+#     return (output[:, both[0]] - output[:, both[1]])[:, None]
+#
+#
+# c = wam.integrated_gradients(contrast, twice[:1], 0, frame=frame, steps=steps, max_batch=max_batch)
+# fig, alt = plots.explanation(c, rgb[:1])
+# book.figure(fig, alt)
+# ```
+#
+# What both classes share cancels: by linearity the attribution is the difference of the two. What remains is what
+# speaks for one *against* the other.
+#
+# </details>
+#
+# **Next:** the pictures of this chapter were judged by eye and by a few numbers. The
+# [results ledger](../book/ledger.md) collects the numbers; measuring faithfulness properly, with insertion, deletion
+# and their controls, is the subject of the chapter to come.

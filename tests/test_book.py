@@ -1,0 +1,310 @@
+"""Figures, sliders, the explorer and the ledger of the pages."""
+
+import base64
+import io
+import json
+import re
+import subprocess
+import sys
+import warnings
+from html.parser import HTMLParser
+from pathlib import Path
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import nn
+
+import wam
+from wam import book, plots
+from wam.data import LabelledImage
+
+HOSTILE = "a \"quoted\" <b>bold</b> & 'single'"
+
+
+class Page(HTMLParser):
+    """Elements with their attributes, and text by element; every element that is opened must be closed."""
+
+    VOID = ("img", "input")
+
+    def __init__(self, html):
+        super().__init__()
+        self.elements, self.text, self.open = [], {}, []
+        self.feed(html)
+        self.close()
+        assert not self.open, f"never closed: {self.open}"
+
+    def handle_starttag(self, tag, attributes):
+        self.elements.append((tag, dict(attributes)))
+        if tag not in self.VOID:
+            self.open.append(tag)
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        self.text[self.open[-1]] = self.text.get(self.open[-1], "") + data
+
+    def all(self, tag):
+        return [attributes for name, attributes in self.elements if name == tag]
+
+
+@pytest.fixture
+def shown(monkeypatch):
+    """What the functions displayed, as HTML."""
+    outputs = []
+    monkeypatch.setattr(book, "display", lambda output: outputs.append(output.data))
+    return outputs
+
+
+@pytest.fixture(autouse=True)
+def ledger_folder(monkeypatch, tmp_path):
+    monkeypatch.setenv("WAM_LEDGER", str(tmp_path / "ledger"))
+    monkeypatch.setattr(book, "_chapter", {"name": None, "rows": {}})
+    with plt.rc_context():
+        yield tmp_path / "ledger"
+
+
+def drawing(picture=False):
+    fig, ax = plt.subplots(figsize=(3, 2))
+    if picture:
+        ax.imshow(np.random.default_rng(0).random((20, 30, 3)))
+    else:
+        ax.plot([0, 1], [1, 0])
+    return fig
+
+
+def decoded(attributes):
+    kind, _, data = attributes["src"].partition(";base64,")
+    assert kind == "data:image/webp"
+    return Image.open(io.BytesIO(base64.b64decode(data, validate=True)))
+
+
+@pytest.mark.parametrize("picture", [False, True])
+def test_figure_is_an_image_on_white_with_text_and_caption(shown, picture):
+    book.figure(drawing(picture), HOSTILE, HOSTILE)
+    page = Page(shown[0])
+    (image,) = page.all("img")
+    assert image["alt"] == HOSTILE and page.text["figcaption"] == HOSTILE and not page.all("b")
+    pixels = decoded(image)
+    assert (pixels.width, pixels.height) == (int(image["width"]), int(image["height"]))
+    assert abs(pixels.width - 3 * book.DPI) <= 1
+    assert min(pixels.convert("RGB").getpixel((1, 1))) >= 250
+    assert "width:100%" in image["style"] and "background:#fff" in image["style"]
+    assert not plt.get_fignums()
+
+
+def test_figure_without_alternative_text_is_an_error():
+    with pytest.raises(ValueError, match="alternative text"):
+        book.figure(drawing(), " ")
+    plt.close("all")
+
+
+def test_slider_holds_every_figure_and_its_text(shown):
+    labels, alts = ["level 1", HOSTILE, "level 3"], ["first", HOSTILE, "third"]
+    book.slider([drawing() for _ in labels], labels, alts, "A caption", label="Up to <level>")
+    page = Page(shown[0])
+    images, (control,), (frame,) = page.all("img"), page.all("input"), page.all("figure")
+    assert [image["alt"] for image in images] == alts
+    assert ["display:block" in image["style"] for image in images] == [True, False, False]
+    assert (control["type"], control["min"], control["max"], control["value"]) == ("range", "0", "2", "0")
+    assert control["aria-label"] == "Up to <level>" and control["aria-valuetext"] == "level 1"
+    assert json.loads(frame["data-labels"]) == labels
+    assert page.text["output"] == "level 1" and page.all("output")[0]["aria-live"] == "off"
+    assert frame["id"] in control["oninput"] and page.all("label")[0]["for"] == control["id"]
+    assert not re.search(r"https?:|<script|src=\"//", shown[0])
+
+
+def test_sliders_on_one_page_do_not_share_ids(shown):
+    for _ in range(2):
+        book.slider([drawing()], ["only"], ["alt"], label="x")
+    ids = [attributes["id"] for html in shown for _, attributes in Page(html).elements if "id" in attributes]
+    assert len(ids) == 4 == len(set(ids))
+
+
+def test_slider_of_unequal_lengths_is_an_error():
+    with pytest.raises(ValueError, match="1 figures, 2 labels, 1 alternative texts"):
+        book.slider([drawing()], ["a", "b"], ["a"])
+    with pytest.raises(ValueError, match="0 figures"):
+        book.slider([], [], [])
+    plt.close("all")
+
+
+def test_start_seeds_and_sets_the_style(ledger_folder):
+    book.start("02_images", seed=3)
+    drawn = torch.rand(2), np.random.rand()  # noqa: NPY002 - the global generator is what is tested
+    book.start("02_images", seed=3)
+    assert torch.equal(torch.rand(2), drawn[0]) and np.random.rand() == drawn[1]  # noqa: NPY002
+    assert plt.rcParams["font.size"] == plots.style()["font.size"]
+    with pytest.raises(ValueError, match="plain name"):
+        book.start("../02_images")
+
+
+def test_ledger_round_trip(ledger_folder, shown):
+    book.start("02_images", profile="paper", seed=7)
+    book.record("Table 1", "faithfulness | of <WAM>", 0.438, torch.tensor(0.41234), "partly")
+    book.record("Fig. 2", "panels", None, "5 scales", "reproduced")
+    assert [path.name for path in ledger_folder.iterdir()] == ["02_images.json"]
+    page = json.loads((ledger_folder / "02_images.json").read_text())
+    assert page["rows"][0] == {
+        "where": "Table 1", "claim": "faithfulness | of <WAM>", "paper": "0.438", "here": "0.412", "verdict": "partly"
+    }  # fmt: skip
+    assert page["provenance"]["profile"] == "paper" and page["provenance"]["seed"] == 7
+    assert page["provenance"]["torch"] == torch.__version__.partition("+")[0]
+    text = book.ledger(ledger_folder)
+    assert "Claims measured: 2, of which 1 reproduced, 1 partly" in text
+    assert "| Table 1 | faithfulness \\| of &lt;WAM&gt; | 0.438 | 0.412 | partly |" in text
+    assert "| Fig. 2 | panels | – | 5 scales | reproduced |" in text
+    assert "## 02" in text and "profile: paper; seed: 7" in text
+
+
+def test_a_second_run_replaces_the_rows_of_its_chapter_only(ledger_folder):
+    for chapter in ("01_theory", "02_images"):
+        book.start(chapter)
+        book.record("eq. 1", "old", 1, 1, "reproduced")
+    book.start("02_images")
+    book.record("eq. 1", "new", 1, 2, "partly")
+    book.record("eq. 1", "new", 1, 3, "not reproduced")  # the cell was run again
+    claims = {
+        path.stem: [row["claim"] for row in json.loads(path.read_text())["rows"]] for path in ledger_folder.iterdir()
+    }
+    assert claims == {"01_theory": ["old"], "02_images": ["new"]}
+    assert "| eq. 1 | new | 1 | 3 | not reproduced |" in book.ledger(ledger_folder)
+
+
+def test_nothing_is_written_without_a_ledger(monkeypatch, tmp_path):
+    monkeypatch.delenv("WAM_LEDGER")
+    monkeypatch.chdir(tmp_path)
+    book.record("eq. 1", "claim", 1, 1, "reproduced")
+    assert not list(tmp_path.iterdir())
+
+
+def test_interrupted_writes_leave_the_earlier_ledger(ledger_folder, monkeypatch):
+    book.start("02_images")
+    book.record("eq. 1", "claim", 1, 1, "reproduced")
+    before = (ledger_folder / "02_images.json").read_text()
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
+        patch.setattr(book.os, "replace", interrupted)
+        book.record("eq. 2", "claim", 1, 1, "reproduced")
+    assert [path.name for path in ledger_folder.iterdir()] == ["02_images.json"]
+    assert (ledger_folder / "02_images.json").read_text() == before
+
+
+@pytest.mark.parametrize(
+    "row, message",
+    [
+        (("eq. 1", "claim", 1, 1, "proved"), "'proved'.*'reproduced'.*'not testable here'"),
+        (("", "claim", 1, 1, "partly"), "place in the paper"),
+        ((None, "claim", 1, 1, "partly"), "place in the paper"),
+        (("eq. 1", "claim", 1, 1, "partly"), "wam.book.start"),
+    ],
+)
+def test_bad_rows_are_errors(row, message):
+    with pytest.raises(ValueError, match=message):
+        book.record(*row)
+
+
+def test_compare_shows_and_records(ledger_folder, shown):
+    book.start("02_images")
+    row = {"what": HOSTILE, "paper": None, "here": 0.12345, "difference": "+1", "verdict": "partly"}
+    book.compare([row, {**row, "where": "Fig. 6"}], where="Fig. 2")
+    page = Page(shown[0])
+    assert len(page.all("th")) == 6 and len(page.all("td")) == 12 and not page.all("b")
+    rows = json.loads((ledger_folder / "02_images.json").read_text())["rows"]
+    assert [(row["where"], row["claim"], row["here"]) for row in rows] == [
+        ("Fig. 2", HOSTILE, "0.123"),
+        ("Fig. 6", HOSTILE, "0.123"),
+    ]
+    with pytest.raises(ValueError, match="lacks difference, verdict"):
+        book.compare([{"what": "w", "paper": 1, "here": 1}], where="Fig. 2")
+
+
+def test_command_line_renders_the_ledger(ledger_folder, tmp_path):
+    book.start("01_theory")
+    book.record("eq. 3", "completeness", "exact", 1e-16, "reproduced")
+
+    out, root = tmp_path / "ledger.md", Path(wam.__file__).parents[1]
+    command = [sys.executable, "-m", "wam.book", str(ledger_folder), str(out)]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=root)
+    assert done.returncode == 0 and not done.stderr
+    assert out.read_text() == book.ledger(ledger_folder)
+    with pytest.raises(SystemExit, match="error: no results in .*empty: run the chapters first"):
+        book.main([str(tmp_path / "empty"), str(tmp_path / "none.md")])
+    with pytest.raises(SystemExit, match="usage: python -m wam.book LEDGER_DIR OUT.md"):
+        book.main([])
+    assert not (tmp_path / "none.md").exists()
+
+
+class Classifier(nn.Module):
+    """A small network with the interface of :class:`wam.models.ImageClassifier`, which counts its evaluations."""
+
+    categories = ("dark", "bright")
+
+    def __init__(self, name):
+        super().__init__()
+        self.name, self.evaluations = name, 0
+        self.body = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+
+    def forward(self, x):
+        self.evaluations += len(x)
+        return self.body(x)
+
+    def prepare(self, images):
+        return torch.stack([torch.from_numpy(np.asarray(i.image) / np.float32(255)).permute(2, 0, 1) for i in images])
+
+    def display(self, x):
+        return x.permute(0, 2, 3, 1).numpy()
+
+
+@pytest.fixture
+def explorer(monkeypatch):
+    monkeypatch.delenv("WAM_LEDGER")
+    pixels = np.random.default_rng(0).integers(0, 255, (2, 32, 32, 3), dtype=np.uint8)
+    images = [LabelledImage(Image.fromarray(p), None, name, "drawn") for p, name in zip(pixels, ("one", "two"))]
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        models = [Classifier("first"), Classifier("second")]
+        return book.explorer(models, images, wavelets=("haar", "db4"), evaluations=4), models
+
+
+def test_explorer_explains_each_setting_once(explorer):
+    widget, (first, second) = explorer
+    (image,) = Page(widget.picture.value).all("img")
+    assert "integrated gradients, haar, 3 levels" in image["alt"] and widget.bar.value == widget.bar.max
+    seen = first.evaluations
+    widget.controls["share kept"].value = 0.5
+    assert "top 50 %" in widget.picture.value and first.evaluations == seen
+    widget.controls["method"].value = "SmoothGrad"
+    assert "SmoothGrad, haar" in widget.picture.value and first.evaluations > seen
+    seen = first.evaluations
+    widget.controls["method"].value = "integrated gradients"
+    widget.controls["image"].value = 1
+    assert first.evaluations > seen and second.evaluations == 0
+    widget.controls["model"].value = "second"
+    assert second.evaluations > 0 and not first._forward_pre_hooks and not second._forward_pre_hooks
+
+
+def test_explorer_says_what_went_wrong(explorer):
+    widget, _ = explorer
+    widget.controls["levels"].value = 7
+    assert not widget.picture.value
+    assert "ValueError: 7 levels of haar do not fit" in widget.status.value and 'role="alert"' in widget.status.value
+    widget.controls["levels"].value = 2
+    assert "2 levels" in widget.picture.value and "alert" not in widget.status.value
+
+
+def test_explorer_is_a_note_on_a_static_page(shown):
+    model = Classifier("first")
+    assert book.explorer(model, []) is None
+    assert "Colab" in Page(shown[0]).text["em"] and model.evaluations == 0
+
+
+def test_import_wam_does_not_import_matplotlib():
+    code = "import sys, wam; sys.exit(any(m in sys.modules for m in ('matplotlib', 'IPython', 'ipywidgets')))"
+    assert subprocess.run([sys.executable, "-c", code], cwd=Path(wam.__file__).parents[1]).returncode == 0
