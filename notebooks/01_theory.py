@@ -49,8 +49,9 @@ levels: int = 5  # its levels, at 224 x 224 pixels
 steps: list = [8, 16, 32]  # gradient evaluations of integrated gradients, increasing
 samples: int = 16  # noisy copies of SmoothGrad
 small_size: int = 96  # side of the small image on which identities are checked in double precision
-check_steps: int = 8  # gradient evaluations there
+check_steps: int = 6  # gradient evaluations there
 rounds: int = 3  # interleaved rounds of the timing
+timed: int = 8  # gradient evaluations in each timed run
 seed: int = 0  # of every random draw
 
 # %%
@@ -67,6 +68,7 @@ from torch import nn
 
 import wam
 from wam import book, data, models, plots, quadrature, scoring
+from wam.explorer import explorer
 
 book.start(chapter="01_theory", profile=profile, seed=seed)
 
@@ -74,10 +76,6 @@ book.start(chapter="01_theory", profile=profile, seed=seed)
 # %% tags=["hide-input"]
 def say(text):
     display(Markdown(text))
-
-
-def table(head, *rows):
-    say("\n".join("| " + " | ".join(map(str, row)) + " |" for row in (head, ["---"] * len(head), *rows)))
 
 
 # %% [markdown]
@@ -169,7 +167,7 @@ for name in ("haar", "db4", "bior2.4"):
     W, S = matrices(wam.Wavelet(name, levels=3, ndim=1), n=96)
     errors = (S @ W - torch.eye(96), W @ S - torch.eye(len(W)), S.T - W)
     rows.append((name, 96, len(W), *(f"{e.abs().max():.1g}" for e in errors)))
-table(("wavelet", "samples", "coefficients", "SW - I", "WS - I", "Sᵀ - W"), *rows)
+book.table(("wavelet", "samples", "coefficients", "SW - I", "WS - I", "Sᵀ - W"), rows)
 
 
 # %%
@@ -214,13 +212,14 @@ book.figure(fig, alt, caption)
 # [Mallat (1989)](../book/bibliography.md). Move the slider from coarse to fine.
 
 # %%
-coffee = torch.from_numpy(np.asarray(photographs["coffee"]) / 255.0).permute(2, 0, 1)[None, :, :, 100:484]
+coffee = torch.from_numpy(np.asarray(photographs["coffee"]) / 255.0)[:, 100:484]
+coffee = coffee.permute(2, 0, 1)[None]  # (batch, channels, height, width)
 frame = wam.Wavelet("db4", levels=5, ndim=2)
 z = frame.analysis(coffee)
 parts = torch.cat([frame.synthesis(z.level(scale)) for scale in z.scales])
 sums = parts.cumsum(0)
 worst = (sums[-1] - coffee[0]).abs().max()
-say(f"Largest difference between the sum of all {len(parts)} parts and the photograph: **{worst:.1g}**.")
+say(f"Largest difference between the sum of {len(parts)} parts and the photograph: **{worst:.1g}**.")
 
 # %% tags=["hide-input"]
 figures, labels, alts, used = [], [], [], 0
@@ -367,7 +366,8 @@ say(f"Largest difference to the discrete transform, levels 1 to 4: **{worst:.1g}
 z = wam.Wavelet("db4", levels=6, ndim=1).analysis(row)
 frequencies = 2.0 ** np.arange(-7, -1 + 1e-9, 1 / 8)  # eight per octave
 padded = np.pad(row[0, 0].numpy(), 512, mode="reflect")
-cwt, _ = pywt.cwt(padded, pywt.central_frequency("cmor1.5-1.0") / frequencies, "cmor1.5-1.0", method="fft")
+scales = pywt.central_frequency("cmor1.5-1.0") / frequencies
+cwt, _ = pywt.cwt(padded, scales, "cmor1.5-1.0", method="fft")
 cwt = np.abs(cwt[:, 512:1024])
 redundancy = cwt.size / row.numel()
 
@@ -421,16 +421,23 @@ book.figure(fig, alt, caption)
 
 # %%
 def direct(score, frame, x):
-    """The derivative of z -> score(S z) at z = W x, by automatic differentiation through the synthesis."""
+    """The derivative of z -> score(S z) at z = W x, by automatic differentiation."""
     flat, spec = frame.analysis(x).pack()
     flat.requires_grad_()
-    return torch.autograd.grad(score(frame.synthesis(wam.Coefficients.unpack(flat, spec))).sum(), flat)[0]
+    value = score(frame.synthesis(wam.Coefficients.unpack(flat, spec)))
+    return torch.autograd.grad(value.sum(), flat)[0]
 
 
+# %%
 def pulled(score, frame, x):
-    """The same, as the pullback of one ordinary gradient; like wam, at S W x, which is x to rounding."""
+    """The same, as the pullback of one ordinary gradient at S W x (which is x, to rounding)."""
     x = frame.synthesis(frame.analysis(x)).clone().requires_grad_()
-    return frame.pullback(torch.autograd.grad(score(x).sum(), x)[0]).pack()[0]
+    gradient = torch.autograd.grad(score(x).sum(), x)[0]
+    return frame.pullback(gradient).pack()[0]
+
+
+def error(found, expected):
+    return float((found - expected).abs().max() / expected.abs().max())
 
 
 # %%
@@ -438,18 +445,19 @@ def uneven(x):
     return (x * x.roll(1, -1)).sin()
 
 
-names, errors = ("haar", "db4", "sym4", "coif1", "bior2.4", "rbio3.1"), []
-for name, shape, mode in itertools.product(names, ((101,), (37, 50), (19, 20, 21)), wam.frames.MODES):
+names = ("haar", "db4", "sym4", "coif1", "bior2.4", "rbio3.1")
+shapes, errors = ((101,), (37, 50), (19, 20, 21)), []
+for name, shape, mode in itertools.product(names, shapes, wam.frames.MODES):
     fit = wam.Wavelet(name, 1, len(shape)).max_levels(shape)
     frame = wam.Wavelet(name, min(3, fit), len(shape), mode)
     x = torch.randn(2, 1, *shape, dtype=torch.float64)
-    truth = direct(uneven, frame, x)
-    errors.append(float((pulled(uneven, frame, x) - truth).abs().max() / truth.abs().max()))
+    errors.append(error(pulled(uneven, frame, x), direct(uneven, frame, x)))
 pullback_error = max(errors)
 say(f"{len(errors)} cases; worst relative error **{pullback_error:.1g}**.")
 
 # %% [markdown]
-# A zero here is a zero: the backward pass of a synthesis filter *is* the convolution that the pullback runs.
+# Where this prints 0, it means it: the backward pass of a synthesis filter *is* the convolution that the
+# pullback runs.
 #
 # Then on a real network: MobileNetV2, in double precision, looking at a small copy of the cup of coffee.
 # Nothing in the derivation used that $S$ is made of wavelets. Any linear invertible change of coordinates
@@ -474,9 +482,9 @@ def score(x):
 
 checks = {"pullback": {}}
 for name, frame in frames.items():
-    truth = direct(score, frame, small)
-    checks["pullback"][name] = float((pulled(score, frame, small) - truth).abs().max() / truth.abs().max())
-say(f"Worst relative error in {len(frames)} frames: **{max(checks['pullback'].values()):.1g}**.")
+    checks["pullback"][name] = error(pulled(score, frame, small), direct(score, frame, small))
+worst = max(checks["pullback"].values())
+say(f"Worst relative error in {len(frames)} frames: **{worst:.1g}**.")
 
 # %% [markdown]
 # ### Equation 2: the mean of gradients
@@ -484,12 +492,14 @@ say(f"Worst relative error in {len(frames)} frames: **{max(checks['pullback'].va
 # The gradient of a deep network is ragged: it changes sharply over distances that no eye can see. [Smilkov
 # et al. (2017)](../book/bibliography.md) average it over noisy copies of the input. In coefficients:
 #
-# $$ \gamma_{Sg}(z) = \frac1n \sum_{i=1}^n S^\top \nabla f_c(x + \delta_i)
-#    = S^\top \Big( \frac1n \sum_{i=1}^n \nabla f_c(x + \delta_i) \Big), \qquad \delta_i \sim \mathcal N(0, \sigma^2 I).
-#    \tag{paper, 2} $$
+# $$ \gamma_{Sg}(z) = \frac1n \sum_{i=1}^n S^\top \nabla f_c(x + \delta_i),
+#    \qquad \delta_i \sim \mathcal N(0, \sigma^2 I). \tag{paper, 2} $$
 #
-# The left side is the paper's: for each noisy copy, analyse it, and differentiate through the synthesis. The
-# right side follows because $S^\top$ is linear and **commutes with the mean**: $n$ pullbacks become one. So
+# As the paper writes it, each noisy copy is analysed, and differentiated through the synthesis. But $S^\top$
+# is linear and **commutes with the mean**, so that $n$ pullbacks become one:
+#
+# $$ \gamma_{Sg}(z) = S^\top \Big( \frac1n \sum_{i=1}^n \nabla f_c(x + \delta_i) \Big). \tag{1.6} $$
+#
 # WAM-SG is *SmoothGrad, pulled back once* (`wam.smoothgrad`, [API](../book/api.md)). Both statements,
 # checked:
 
@@ -498,11 +508,12 @@ frame = frames["db4"]
 spread = 0.25 * (small.max() - small.min())
 draws = [small + spread * torch.randn_like(small) for _ in range(4)]
 left = torch.stack([direct(score, frame, x) for x in draws]).mean(0)
-right = torch.stack([pulled(score, frame, x) for x in draws]).mean(0)
+gradients = [scoring.gradient(network, x, torch.tensor([target]))[0] for x in draws]
+right = frame.pullback(torch.stack(gradients).mean(0)).pack()[0]
 on_pixels = wam.smoothgrad(network, small, frame=wam.Pixel(), samples=4)
 once = frame.pullback(on_pixels.attributions.bands[0, "pixel"]).pack()[0]
 both = wam.smoothgrad(network, small, frame=frame, samples=4).attributions.pack()[0]
-mean_error = float(max((left - right).abs().max() / left.abs().max(), (once - both).abs().max() / both.abs().max()))
+mean_error = max(error(right, left), error(once, both))
 say(f"Worst relative error of the two: **{mean_error:.1g}**.")
 
 # %% [markdown]
@@ -512,32 +523,36 @@ say(f"Worst relative error of the two: **{mean_error:.1g}**.")
 # (2017)](../book/bibliography.md) walk from a baseline $x_0$ to the input and collect the gradient on the
 # way. With $z_0 = W x_0$:
 #
-# $$ \gamma_{Ig}(z) = (z - z_0) \odot \int_0^1 \frac{\partial f_c(S(z_0 + \alpha (z - z_0)))}{\partial z}\, d\alpha
-#    = (z - z_0) \odot S^\top \bar g, \qquad \bar g = \int_0^1 \nabla f_c(x_0 + \alpha (x - x_0))\, d\alpha.
-#    \tag{paper, 3} $$
+# $$ \gamma_{Ig}(z) = (z - z_0) \odot
+#    \int_0^1 \frac{\partial f_c(S(z_0 + \alpha (z - z_0)))}{\partial z}\, d\alpha, \tag{paper, 3} $$
 #
-# The straight path in coefficients *is* the straight path in pixels, because $S$ is linear; and the pullback
-# has again moved out of the mean. What remains outside is the product with $z - z_0$, and product and
-# pullback do not commute: WAM-IG is **not** the pullback of pixel IG. It is a new explanation, made from the
-# same gradients (`wam.integrated_gradients`, [API](../book/api.md)).
+# where $\odot$ multiplies coefficient by coefficient. Again the pullback moves out of the mean:
+#
+# $$ \gamma_{Ig}(z) = (z - z_0) \odot S^\top \bar g,
+#    \qquad \bar g = \int_0^1 \nabla f_c(x_0 + \alpha (x - x_0))\, d\alpha. \tag{1.7} $$
+#
+# The straight path in coefficients *is* the straight path in pixels, because $S$ is linear. What remains
+# outside is the product with $z - z_0$, and product and pullback do not commute: WAM-IG is **not** the
+# pullback of pixel IG. It is a new explanation, made from the same gradients (`wam.integrated_gradients`,
+# [API](../book/api.md)).
 #
 # **Completeness** takes two lines. Sum over all coefficients, and move $S^\top$ to the other side:
 #
 # $$ \sum_k \gamma_k = \langle z - z_0,\, S^\top \bar g \rangle = \langle S(z - z_0),\, \bar g \rangle
-#    = \langle x - x_0,\, \bar g \rangle = f_c(x) - f_c(x_0), \tag{1.6} $$
+#    = \langle x - x_0,\, \bar g \rangle = f_c(x) - f_c(x_0), \tag{1.8} $$
 #
-# the last step being the fundamental theorem of calculus along the path. The middle of (1.6) says more: the
+# the last step being the fundamental theorem of calculus along the path. The middle of (1.8) says more: the
 # sum is the same number *in every frame*. If the integral is approximated by a few gradients, the sum misses
 # the score by some gap, and the gap is the same in every frame too.
 
 # %%
-totals, rows = [], []
+integrated, totals, rows = {}, [], []
 for name, frame in frames.items():
-    e = wam.integrated_gradients(network, small, target, frame=frame, steps=check_steps)
+    e = integrated[name] = wam.integrated_gradients(network, small, target, frame=frame, steps=check_steps)
     totals.append(float(e.scale_scores().sum()))
     change, gap = float(e.score - e.baseline_score), float(e.completeness_gap)
     rows.append((name, e.attributions.size, *(f"{value:.12f}" for value in (totals[-1], change, gap))))
-table(("frame", "coefficients per channel", "sum of attributions", "f(x) - f(x₀)", "gap"), *rows)
+book.table(("frame", "coefficients per channel", "sum of attributions", "f(x) - f(x₀)", "gap"), rows)
 frame_error = np.ptp(totals) / abs(np.mean(totals))
 
 # %% [markdown]
@@ -557,16 +572,12 @@ def combined(x):
     return (2 * output[:, target] - 3 * output[:, other])[:, None]
 
 
-def distance(a, b):
-    a, b = a.attributions.pack()[0], b.pack()[0]
-    return float((a - b).abs().sum() / b.abs().sum())
-
-
 other, checks["linearity"] = int(network(small).topk(2).indices[0, 1]), {}
 for name, frame in frames.items():
-    a, b = (wam.integrated_gradients(network, small, c, frame=frame, steps=3).attributions for c in (target, other))
-    e = wam.integrated_gradients(combined, small, 0, frame=frame, steps=3)
-    checks["linearity"][name] = distance(e, a * 2 - b * 3)
+    b = wam.integrated_gradients(network, small, other, frame=frame, steps=check_steps)
+    e = wam.integrated_gradients(combined, small, 0, frame=frame, steps=check_steps)
+    expected = integrated[name].attributions * 2 - b.attributions * 3
+    checks["linearity"][name] = error(e.attributions.pack()[0], expected.pack()[0])
 
 # %% [markdown]
 # **Implementation invariance.** Two networks that compute the same function must get the same attribution,
@@ -585,8 +596,8 @@ removed = sum(isinstance(m, nn.BatchNorm2d) for m in network.modules())
 left = sum(isinstance(m, nn.BatchNorm2d) for m in folded.modules())
 checks["implementation"] = {}
 for name, frame in frames.items():
-    a, b = (wam.integrated_gradients(net, small, target, frame=frame, steps=check_steps) for net in (folded, network))
-    checks["implementation"][name] = distance(a, b.attributions)
+    e = wam.integrated_gradients(folded, small, target, frame=frame, steps=check_steps)
+    checks["implementation"][name] = error(*(c.attributions.pack()[0] for c in (e, integrated[name])))
 say(f"Batch normalisations: {removed} in one network, {left} in the other.")
 
 # %% [markdown]
@@ -620,7 +631,7 @@ heads = {
     "sensitivity": "sensitivity: share of all others",
 }
 rows = [(name, *(f"{checks[axiom][name]:.1g}" for axiom in heads)) for name in frames]
-table(("frame", *heads.values()), *rows)
+book.table(("frame", *heads.values()), rows)
 
 # %% [markdown]
 # All entries are relative errors, in double precision: zero, as far as a computer can tell.
@@ -665,7 +676,7 @@ runs = {
     for rule, n in itertools.product(quadrature.RULES, steps)
 }
 gaps = {key: (e.completeness_gap / (e.score - e.baseline_score).abs()).cpu() for key, e in runs.items()}
-e = runs[quadrature.RULES[0], max(steps)]
+e = runs[quadrature.RULES[0], max(steps)]  # the default rule
 classes = [model.categories[c] for c in e.target.tolist()]
 
 # %%
@@ -673,11 +684,12 @@ alpha = torch.linspace(0, 1, 33) ** 2
 with torch.no_grad():
     path = torch.stack([model(a * x).gather(1, e.target[:, None])[:, 0] for a in alpha]).cpu()
 for name, label, line in zip(names, classes, path.T):
-    print(f"{name}: {label}, score {line[-1]:.2f}, {line[alpha <= 0.25][-1]:.2f} of it after a quarter of the path")
+    share = line[alpha <= 0.25][-1] / line[-1]
+    print(f"{name}: {label}, score {line[-1]:.2f}, {share:.0%} of it after a quarter of the path")
 
 # %%
 rows = [(rule, *(f"{gaps[rule, n].mean():.3f}" for n in steps)) for rule in quadrature.RULES]
-table(("nodes", *(f"{n} gradients" for n in steps)), *rows)
+book.table(("nodes", *(f"{n} gradients" for n in steps)), rows)
 
 # %% tags=["hide-input"]
 fig, axes = plt.subplots(1, 2, figsize=(6, 3.2))
@@ -725,9 +737,9 @@ book.figure(fig, alt, caption)
 #
 # ### The score, scale by scale
 #
-# Completeness has a consequence that pixels cannot offer. Group the sum (1.6) by scale:
+# Completeness has a consequence that pixels cannot offer. Group the sum (1.8) by scale:
 #
-# $$ f_c(x) = f_c(x_0) + \sum_{s} \Gamma_s \;(\pm\ \text{gap}), \qquad \Gamma_s = \sum_{k \in s} \gamma_k. \tag{1.7} $$
+# $$ f_c(x) = f_c(x_0) + \sum_{s} \Gamma_s \;(\pm\ \text{gap}), \qquad \Gamma_s = \sum_{k \in s} \gamma_k. \tag{1.9} $$
 #
 # The score *is* a sum with one term per scale (`e.scale_scores()`). Each term has a sign: a scale may speak
 # against the class. A small gap does not bound the error of each term, because errors may cancel in the sum;
@@ -775,7 +787,7 @@ rows = []
 for name, run in (("mean colour", e), ("black", black)):
     values = [run.baseline_score[0], *run.scale_scores()[0], run.completeness_gap[0], run.score[0]]
     rows.append((name, *(f"{float(value):.2f}" for value in values)))
-table(("baseline", "f(x₀)", *labels[1:-2], "gap (absolute)", "score"), *rows)
+book.table(("baseline", "f(x₀)", *labels[1:-2], "gap (absolute)", "score"), rows)
 
 # %% [markdown]
 # ### What it costs
@@ -802,7 +814,7 @@ def seconds(action):
 # %%
 def bare(gradient=scoring.gradient):
     target = model(x).argmax(1)
-    for i in range(8):
+    for i in range(timed):
         noisy = x + torch.randn(x.shape[1:], generator=torch.Generator().manual_seed(i)).to(x)
         gradient(model, noisy, target)
 
@@ -815,9 +827,9 @@ def through(frame):
 actions = {"bare gradient loop": bare}
 for name in ("haar", "db4"):
     other_frame = wam.Wavelet(name, levels=5, ndim=2)
-    actions[f"WAM-SG, {name}"] = lambda f=other_frame: wam.smoothgrad(model, x, frame=f, samples=8)
+    actions[f"WAM-SG, {name}"] = lambda f=other_frame: wam.smoothgrad(model, x, frame=f, samples=timed)
 actions["through the synthesis, db4"] = lambda f=other_frame: through(f)
-actions["forward passes alone"] = lambda: [scoring.predict(model, x, e.target, len(x)) for _ in range(8)]
+actions["forward passes alone"] = lambda: [scoring.predict(model, x, e.target, len(x)) for _ in range(timed)]
 with scoring.frozen(model):
     times = {name: [] for name in actions}
     for _ in range(rounds + 1):
@@ -826,7 +838,7 @@ with scoring.frozen(model):
 medians = {name: float(np.median(values[1:])) for name, values in times.items()}  # the first round warms up
 ratio = {name: value / medians["bare gradient loop"] for name, value in medians.items()}
 rows = [(name, f"{medians[name]:.2f}", f"{ratio[name]:.2f}") for name in actions]
-table(("eight evaluations of two images", "seconds", "against the bare loop"), *rows)
+book.table((f"{timed} evaluations of two images", "seconds", "against the bare loop"), rows)
 
 # %% [markdown]
 # ## Where this comes from
@@ -856,7 +868,7 @@ table(("eight evaluations of two images", "seconds", "against the bare loop"), *
 #
 # ## Paper and here
 
-# %%
+# %% tags=["hide-input"]
 worst = {axiom: float(max(values.values())) for axiom, values in checks.items()}
 worst["pullback"] = max(worst["pullback"], pullback_error)
 gap_share = float(gaps[quadrature.RULES[0], max(steps)].mean())
@@ -868,9 +880,9 @@ exact = {
     ("project page", "sensitivity", "claimed"): ("5 frames", worst["sensitivity"]),
 }
 columns = ("where", "what", "paper", "here", "difference", "verdict")
-rows = [(*key, how, f"{error:.1g} (relative)", "reproduced") for key, (how, error) in exact.items()]
+rows = [(*key, how, f"{value:.1g} (relative)", "reproduced") for key, (how, value) in exact.items()]
 
-# %%
+# %% tags=["hide-input"]
 both = f"{1 / ratio['forward passes alone']:.1f} forward passes' time"
 octave = f"own octave: {middle['haar']:.0%} (Haar), {middle['db4']:.0%} (db4) of a level's energy, one photograph"
 complete = f"the same sum in 5 frames (to {frame_error:.1g})"
@@ -888,7 +900,7 @@ book.compare([dict(zip(columns, row)) for row in rows])
 # wavelet, the level and the method yourself.
 
 # %%
-book.explorer(model, data.photographs())
+explorer(model, data.photographs())
 
 # %% [markdown]
 # ## What to take away

@@ -45,7 +45,7 @@ if "google.colab" in sys.modules:  # Colab brings torch and numpy; they stay as 
 # %% tags=["parameters"]
 profile: str = "embedded"  # embedded: networks and photographs from the package index; paper: the paper's networks
 networks: list = []  # networks to explain; none: the two embedded ones, or the paper's four
-n_images: int = 0  # photographs; 0: the 20 embedded ones, or 200 of ImageNet's (found through WAM_IMAGENET)
+n_images: int = 0  # photographs; 0: the 20 embedded ones, or 100 of ImageNet's (found through WAM_IMAGENET)
 wavelet: str = "haar"  # wavelet of the explanations, as in the released code
 levels: int = 3  # its levels, as in the released code
 samples: int = 16  # noisy copies of SmoothGrad (the paper: 25)
@@ -83,13 +83,13 @@ def table(title, head, rows):
 # **What stands in for what.** The paper explains ResNet-18, ConvNeXt, EfficientNet-B0 and DeiT on photographs of
 # ImageNet's validation set. Their weights cannot be had from a package index. The `embedded` profile explains two
 # smaller ImageNet classifiers, EfficientNet-Lite0 and MobileNetV2, on 20 labelled ImageNet photographs
-# ([credits](../book/credits.md)). They are real networks and real data, but not the paper's, and 20 is a small
-# number: every figure that is a mean comes with its spread. With `profile="paper"` the same cells run the paper's
-# networks on a folder of ImageNet that you supply; remarks about single pictures are about the embedded ones.
+# ([credits](../book/credits.md)). They are real networks and real data, but not the paper's, and 20 photographs
+# are few: what is claimed below comes with an interval, the rest is illustration. With `profile="paper"` the same
+# cells run the paper's networks on a folder of ImageNet that you supply. Remarks in the text describe the embedded run.
 
 # %%
 names = networks or {"embedded": list(models.EMBEDDED), "paper": list(models.PAPER)}[profile]
-count = n_images or {"embedded": 20, "paper": 200}[profile]
+count = n_images or {"embedded": 20, "paper": 100}[profile]
 photographs = data.images(count) if profile == "embedded" else data.imagenet(n=count, seed=seed)
 labels = torch.tensor([photograph.label for photograph in photographs])
 device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -135,14 +135,15 @@ table(title, ("network", "photograph", "label", "prediction"), rows)
 #
 # The three methods of the paper differ in which gradients they average. Write $\bar g$ for that mean:
 #
-# - **raw** ([eq. 1](../book/api.md)): the gradient of the class score at the photograph, $\bar g = \nabla f_c(x)$;
-# - **SG**, SmoothGrad (eq. 2): the mean over noisy copies of the photograph;
-# - **IG**, integrated gradients (eq. 3): the mean along the path from the baseline $x_0 = 0$ to the photograph.
+# - **raw** (eq. 1, [`wam.saliency`](../book/api.md)): the gradient of the class score $f_c$ at the photograph $x$;
+# - **SG** (eq. 2, [`wam.smoothgrad`](../book/api.md)): the mean over noisy copies of the photograph;
+# - **IG** (eq. 3, [`wam.integrated_gradients`](../book/api.md)): the mean along the straight path from the baseline
+#   $x_0 = 0$ to the photograph.
 #
-# [Chapter 01](01_theory.ipynb) shows that the wavelets come in only afterwards, through the pullback $S^\top$:
+# [Chapter 01](01_theory.ipynb) shows that the wavelets come in only afterwards. With the analysis $z = W x$, the
+# synthesis $x = S z$, and its adjoint, the pullback $S^\top$, the attributions of the coefficients $z$ are
 #
-# $$ \gamma_{\text{raw, SG}} = S^\top \bar g, \qquad \gamma_{\text{IG}} = z \odot S^\top \bar g,
-#    \qquad z = W x. \tag{2.1} $$
+# $$ \gamma_{\text{raw, SG}} = S^\top \bar g, \qquad \gamma_{\text{IG}} = z \odot S^\top \bar g. \tag{2.1} $$
 #
 # So we run the networks once, in pixels (`wam.Pixel()`), and have every wavelet and every level for nothing. This
 # cell makes all the explanations of all the correctly classified photographs.
@@ -162,8 +163,9 @@ for net in nets.values():
 display(Markdown(f"**{passes}** gradients, {passes // len(names)} per network on average."))
 
 # %% [markdown]
-# In pixels $S$ is the identity, so IG's attribution is $x \odot \bar g$, and dividing by $x$ gives $\bar g$ back
-# (no pixel is exactly the mean colour, which the cell checks). That is all it takes to change the frame:
+# In pixels $S$ is the identity, so IG's attribution is $x \odot \bar g$, and dividing by $x$ gives $\bar g$ back (no
+# pixel is exactly zero in the space of the model, which the cell checks). That is all it takes to change the frame,
+# and the cell after it compares the result with the direct call:
 
 
 # %%
@@ -209,7 +211,7 @@ display(
 # Every band is scaled to itself, so a mosaic shows *where* within each band; the shares *between* bands are printed.
 
 # %%
-chosen = [i for i in shown if i < count and bool(everyone[:, i].all())] or [int(first.right[0])]
+chosen = [i for i in shown if i < count and bool(everyone[:, i].all())] or everyone.all(0).nonzero()[:1, 0].tolist()
 
 
 def place(net, i):
@@ -257,7 +259,7 @@ def kept(net, e, fraction):
     return float((torch.cat(parts) == e.target).double().mean())
 
 
-fractions, survival = (0.02, 0.05, 0.1, 0.2), {}
+fractions, survival = (0.05, 0.1, 0.2), {}
 for name, net in nets.items():
     e = net.wavelet["IG"]
     maps = {"|z|": e.coefficients, "random": e.coefficients.map(torch.rand_like)}
@@ -278,6 +280,11 @@ table("Share of photographs that keep their class:", ("network", "kept", *rankin
 # so keeping them keeps the class, whatever the network. An explanation has shown something about the **network**
 # only by as much as it beats this column. A reconstruction that looks right to the eye is no evidence by itself.
 #
+# Raw gradients and SG keep nothing for a long time. That does not make them wrong: they say where a *change* would
+# matter, and many such coefficients are nearly zero in the photograph. They are answers to another question, and a
+# reconstruction is not the way to show them. The coloured squares come from ranking the three colour channels
+# independently, as appendix C.2 of the paper notes.
+#
 # ## Figure 6: raw, averaged, integrated
 #
 # The paper's Figure 6 puts the three methods side by side, in the wavelet domain. We add the last row.
@@ -296,22 +303,27 @@ caption = f"Fig. 6 on {names[0]}: rows are methods, columns photographs; every b
 book.figure(fig, " ".join(told), caption)
 
 # %% [markdown]
-# The raw gradient is grain. Averaging gathers it: in every band the object stands out. Integration looks crisp, like
-# an etching, and so does the last row, which knows no network.
+# Raw gradients are grainy, and some objects drown in them. Averaging brings the object out in every band. Integration
+# looks crisp, like an etching. So does the last row, which knows no network.
 #
-# Both impressions can be measured. **Grain**: the correlation of $|\gamma|$ between neighbouring coefficients of the
-# finest level; noise has none. **Etching**: the rank correlation of $|\gamma|$ with $|z|$, over all coefficients.
+# Two measurements behind these impressions. **Repeatable**: add noise of one per cent of the range, which no eye
+# sees, explain again (SG with fresh draws), and correlate the two explanations. **Etching**: the rank correlation of
+# $|\gamma|$ with $|z|$ over all coefficients: how far the photograph alone would have given the same order.
+
+
+# %%
+def interval(values, draws=4000):
+    """Mean and 95 % bootstrap interval over photographs."""
+    values = np.asarray(values)
+    order = np.random.default_rng(seed).integers(0, len(values), (draws, len(values)))
+    means = values[order].mean(1)
+    return float(values.mean()), *map(float, np.quantile(means, [0.025, 0.975]))
 
 
 # %%
 def correlation(a, b):
     a, b = (v.flatten(1).double() - v.flatten(1).double().mean(1, keepdim=True) for v in (a, b))
     return (a * b).sum(1) / (a.norm(dim=1) * b.norm(dim=1))
-
-
-def neighbours(c):
-    bands = [band.abs().sum(1) for (level, _), band in c.bands.items() if level == 1]
-    return torch.stack([correlation(band[..., :-1], band[..., 1:]) for band in bands]).mean(0)
 
 
 def ranks(c):
@@ -321,17 +333,38 @@ def ranks(c):
 
 
 # %%
-rows, grain, etching = [], {}, {}
-for name, net in nets.items():
-    for method, e in (net.wavelet | {"|z|": net.controls["|z|"]}).items():
-        grain[name, method] = float(neighbours(e.attributions).mean())
-        same = correlation(ranks(e.attributions).pack()[0], ranks(e.coefficients).pack()[0])
-        etching[name, method] = float(same.mean())
-        rows.append((name, method, f"{grain[name, method]:.2f}", f"{etching[name, method]:.2f}"))
-title = "Grain and etching, mean over photographs:"
-table(title, ("network", "method", "neighbours alike", "ranked like |z|"), rows)
+few = first.right[:6].to(device)
+few_labels = labels[few.cpu()].to(device)
+x = first.x[few]
+x = x + 0.01 * (x.amax() - x.amin()) * torch.randn_like(x)
+options = {"frame": wam.Pixel(), "max_batch": max_batch}
+again = {
+    "raw": wam.saliency(first.model, x, few_labels, **options),
+    "SG": wam.smoothgrad(first.model, x, few_labels, samples=samples, seed=seed + 1, **options),
+    "IG": wam.integrated_gradients(first.model, x, few_labels, steps=steps, **options),
+}
+passes += len(x) * (1 + samples + steps)
+
+# %%
+rows, repeated = [], {}
+for method, e in again.items():
+    before, after = first.wavelet[method][: len(few)], in_frame(e, frame)
+    repeated[method] = correlation(before.heatmap(), after.heatmap()).cpu()
+    signs = correlation(before.attributions.pack()[0], after.attributions.pack()[0]).mean()
+    maps = [net.wavelet[method] for net in nets.values()]
+    same = [correlation(ranks(m.attributions).pack()[0], ranks(m.coefficients).pack()[0]).mean() for m in maps]
+    rows.append((method, f"{repeated[method].mean():.2f}", f"{signs:.2f}", *(f"{value:.2f}" for value in same)))
+head = ("method", "heatmap repeats", "signed attributions repeat", *(f"ranked like |z|, {name}" for name in names))
+table(f"Correlations, mean over photographs (repeats: {len(few)} of them, {names[0]}):", head, rows)
+gains = {method: interval(repeated[method] - repeated["raw"]) for method in ("SG", "IG")}
+told = ", ".join(f"{method} {mean:+.2f} [{low:+.2f}, {high:+.2f}]" for method, (mean, low, high) in gains.items())
+display(Markdown(f"Gain of the heatmap over raw, same photograph, with 95 % interval: {told}."))
 
 # %% [markdown]
+# The raw heatmap does fluctuate, as section 3.1 of the paper says. IG repeats better; how much SG gains depends on the
+# photograph, some of which have steady raw gradients. But look at the signs: those of SG hardly repeat from one set of draws to the next. With this many copies its *magnitudes*, spread over the image,
+# are a result; its single signs are not. And IG repeats best partly because what it shares with $|z|$ cannot change.
+#
 # ## Within scales, between scales
 #
 # Under Figure 6 the paper says: SG "highlights the important locations **within** scales", IG "the relative importance
@@ -362,15 +395,6 @@ def between(importance, equal=False):
 
 
 # %%
-def interval(values, draws=4000):
-    """Mean and 95 % bootstrap interval over photographs."""
-    values = np.asarray(values)
-    order = np.random.default_rng(seed).integers(0, len(values), (draws, len(values)))
-    means = values[order].mean(1)
-    return float(values.mean()), *map(float, np.quantile(means, [0.025, 0.975]))
-
-
-# %%
 methods, rows, claim = ("raw", "SG", "IG"), [], {}
 for name, net in nets.items():
     eta = {method: between(net.wavelet[method].attributions.abs()) for method in methods}
@@ -382,7 +406,8 @@ title = "Share of the variance between scales, $\\eta^2$; difference with 95 % i
 table(title, ("network", *methods, "IG minus SG, same photograph", "IG higher in"), rows)
 
 # %% [markdown]
-# **The claim holds.** For SG nearly all variance is within scales; for IG a substantial part lies between them.
+# **The claim holds.** For SG nearly all variance is within scales; for IG a substantial part lies between them. (Raw
+# gradients are like SG in this: it is not the smoothing that makes them so.)
 #
 # Does the verdict hinge on how we measured? Importance is heavy-tailed, so a few coefficients weigh a lot in a
 # variance. The same number again: for ranks; for logarithms (floored at a thousandth of the mean); with scales
@@ -422,13 +447,13 @@ for check, measure in checks.items():
 fig, ax = plt.subplots(figsize=(6, 3.6))
 for j, name in enumerate(names):
     mean, low, high = np.array([verdicts[check, name] for check in checks]).T
-    y = np.arange(len(checks)) + 0.16 * (j - (len(names) - 1) / 2)
+    y = np.arange(len(checks)) + 0.24 * (j - (len(names) - 1) / 2)
     ax.errorbar(mean, y, xerr=(mean - low, high - mean), fmt="o", ms=5, color=f"C{j}", label=name)
 ax.axvline(0, color="0.3", lw=0.8)
 ax.set_yticks(range(len(checks)), checks)
 ax.invert_yaxis()
 ax.set_xlabel("IG minus SG: share of the variance between scales")
-ax.legend(loc="lower right")
+ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
 told = "; ".join(f"{check}, {name}: {m:.2f} [{lo:.2f}, {hi:.2f}]" for (check, name), (m, lo, hi) in verdicts.items())
 caption = "Right of zero, the paper's statement holds. Dots: mean over photographs; bars: 95 % intervals."
 book.figure(fig, f"Differences of eta squared between IG and SG. {told}.", caption)
@@ -442,6 +467,8 @@ display(Markdown(
 ))  # fmt: skip
 
 # %% [markdown]
+# Least is left where every band is divided by its maximum: that division removes what lies between bands.
+#
 # ### Why: the photograph decays, the gradient does not
 #
 # In (2.1) IG differs from SG in two ways: the gradients are averaged along a path, and the mean is multiplied by $z$.
@@ -488,13 +515,20 @@ axes[0, -1].legend()
 caption = "Importance of an average coefficient of each scale, coarse to fine (geometric mean over photographs)."
 book.figure(fig, "Importance per coefficient. " + "; ".join(told) + ".", caption)
 
+# %%
+slopes = {legend: torch.cat([profiles[name, label] for name in names]) for label, legend in short.items()}
+slopes = {legend: (v[:, 0] / v[:, -1]).log().mean().exp() for legend, v in slopes.items()}
+told = ", ".join(f"{legend} **{slope:.1f}**" for legend, slope in slopes.items())
+display(Markdown(f"A coefficient of the approximation against one of level 1, how many times as important: {told}."))
+
 # %% [markdown]
-# The gradient is nearly flat: a coefficient of a coarse level matters about as much, per unit, as one of a fine level.
-# Averaging along the path leaves it flat. The photograph is steep: the magnitude of its coefficients falls from level
+# The gradient is nearly flat: per unit, a coefficient of a coarse scale matters little more than one of a fine scale,
+# and averaging along the path leaves it so. The photograph is steep: the magnitude of its coefficients falls from level
 # to level, as in every natural image, and the factor $z$ hands this slope to the explanation.
 #
 # So the paper's statement is right, and it is mostly a statement about **photographs**. *Raw gradient times $z$* shows
-# it as well as IG does. What IG says about the network's use of scales is what it adds to the dashed line.
+# it as well as IG does, and by $\eta^2$ the coefficients $|z|$ alone, without any network, show more of it than either.
+# What IG says about the network's use of scales is only its distance from the dashed line: the gradient's own slope.
 #
 # One caution. Everything here is *per coefficient*. Add up the importance of each scale instead, as the shares in
 # this chapter's figures do, and the finest level, which holds three quarters of all coefficients, takes most of SG.
@@ -521,10 +555,9 @@ table("Share per scale, mean over photographs:", ("", *ticks), rows)
 # becomes $z - z_0$, so the baseline decides which differences count. Dark things differ from grey, but not from black.
 
 # %%
-few = first.right[:8].to(device)
 grey = first.wavelet["IG"][: len(few)]
 black = wam.integrated_gradients(
-    first.model, first.x[few], labels[few.cpu()].to(device), frame=frame, steps=steps,
+    first.model, first.x[few], few_labels, frame=frame, steps=steps,
     baseline=first.model.black, max_batch=max_batch,
 )  # fmt: skip
 passes += len(few) * steps
@@ -540,21 +573,23 @@ for label, e, d in (("grey (0)", grey, grey.coefficients), ("black", black, grey
     gap = (e.completeness_gap / (e.score - e.baseline_score).abs()).median()
     own = (d.abs().scale_sums() / d.abs().scale_sums().sum(1, keepdim=True)).mean(0)
     shares = (f"{share[0]:.0%}" for share in (e.scale_profile().mean(0), own))
-    rows.append((label, f"{e.baseline_score.mean():.2f}", f"{gap:.1%}", *shares))
+    rows.append((label, f"{e.baseline_score.abs().mean():.2f}", f"{gap:.1%}", *shares))
 alike = correlation(grey.heatmap(), black.heatmap()).mean()
 title = f"The two heatmaps correlate by {alike:.2f} on average."
-table(title, ("baseline", "mean f(x₀)", "median gap", "approximation's share of |γ|", "of |z - z₀|"), rows)
+table(title, ("baseline", "mean |f(x₀)|", "median gap", "approximation's share of |γ|", "of |z - z₀|"), rows)
 
 # %% [markdown]
-# A constant baseline moves the approximation alone: constants have no details. From black, nearly every pixel of a
-# photograph differs a lot, so the approximation takes more of the explanation. Neither choice is *the* neutral one
+# A constant has no details, so $z_0$ shifts the approximation alone. From black, nearly every pixel of a
+# photograph differs a lot, so the approximation takes more of the explanation. Nor is black without content for the
+# network: its scores there are further from zero than on grey. Neither choice is *the* neutral one
 # ([Sturmfels et al., 2020](../book/bibliography.md)). Report which was used.
 #
 # ## What the sign says
 #
 # Equation 1 takes an absolute value, equations 2 and 3 do not; `wam` keeps the sign. Its meaning differs:
 #
-# - **SG**: *increasing* this coefficient raises the score. The coefficient may be negative, or nearly zero.
+# - **SG**: *increasing* this coefficient would raise the score. The coefficient may be negative, or nearly zero; and
+#   as measured above, the sign itself needs many draws.
 # - **IG**: this coefficient, as it is, **added** to the score (positive) or took from it (negative).
 #
 # Only the second can be summed: grouped by scale it accounts for the whole score.
@@ -583,9 +618,10 @@ head = ("network", "negative part of the sum of |γ|", "class kept by top 10 % o
 table("WAM-IG:", head, rows)
 
 # %% [markdown]
-# Nearly as much speaks against the class as for it, and the score is a small difference of large sums. Which
-# coefficients are "most important" therefore depends on whether one ranks by $\gamma$ or by $|\gamma|$: a number that
-# depends on a ranking has to say which.
+# Nearly as much speaks against the class as for it: the score is a small difference of large sums. Keeping only what
+# speaks *for* the class destroys it, because positive and negative coefficients draw the picture together. Which
+# coefficients are "most important" therefore depends on whether one ranks by $\gamma$ or by $|\gamma|$, and a number
+# that rests on a ranking has to say which.
 #
 # ## Wavelets and levels
 #
@@ -608,11 +644,12 @@ head = ("wavelet", "coefficients per pixel", "mosaic side", "SG heatmap like Haa
 table(f"Three levels, {names[0]}, mean over photographs:", head, rows)
 
 # %% [markdown]
-# Move the slider: the photograph and the network stay, the coordinates change. No gradient was computed for it.
+# Move the slider: the photograph and the network stay, the coordinates change. $J$ is the number of levels. No gradient
+# was computed for it.
 
 # %% tags=["hide-input"]
-settings = [("pixels", wam.Pixel())] + [(f"haar, {j} levels", wam.Wavelet("haar", j, 2)) for j in (1, 2, 3, 5)]
-settings += [(f"{w}, 3 levels", wam.Wavelet(w, 3, 2)) for w in ("db4", "sym8", "bior4.4")]
+choices = [("haar", 1), ("haar", 2), ("haar", 3), ("haar", 5), ("db4", 3), ("sym8", 3), ("bior4.4", 3)]
+settings = [(f"{w}, J = {j}", wam.Wavelet(w, j, 2)) for w, j in choices] + [("pixels", wam.Pixel())]
 
 
 def compared(view):
@@ -624,7 +661,7 @@ def compared(view):
         else:
             plots.mosaic(axes[0, column], e.attributions, title=method)
         plots.overlay(axes[1, column], first.rgb[hero], e.heatmap()[0], "on the image")
-    return fig, plots.describe(e, 0, categories)
+    return fig, f"Mosaics and heatmaps of raw gradients, SG and IG. The last: {plots.describe(e, 0, categories)}"
 
 
 # %% tags=["hide-input"]
@@ -633,8 +670,9 @@ caption = "Above: the attributions in the chosen frame. Below: the same, spread 
 book.slider(figures, [label for label, _ in settings], alts, caption, label="Frame")
 
 # %% [markdown]
-# More levels split the approximation further and change nothing else. A longer wavelet blurs the heatmap, because
-# each coefficient is spread over a longer atom. In pixels the raw gradient has no structure to hold on to.
+# More levels split the approximation further and leave the finer levels as they are. A longer wavelet gives a softer
+# heatmap, because each coefficient is spread over a longer atom: softness that comes from the wavelet, not from the
+# network. In pixels there are no scales to look at.
 #
 # ## Figure 15: more photographs, both networks
 #
@@ -663,8 +701,8 @@ head = f"Correlation of the heatmaps of {' and '.join(names[:2])}, {len(common)}
 display(Markdown(head + ", ".join(told) + "."))
 
 # %% [markdown]
-# Two different networks, and their pictures agree. Before taking that as a sign of truth, see how well $|z|$ agrees
-# with itself through two preprocessings: part of the agreement is the photograph again.
+# Two networks, and IG's pictures agree more than SG's. Before taking that as a sign of truth, look at $|z|$: the same
+# photograph through two preprocessings. Part of the agreement is, again, the photograph.
 #
 # ## Where the pictures mislead
 #
@@ -697,9 +735,10 @@ for method, run in (("IG", e), ("SG", s)):
 display(Markdown("Correlation between the two explanations. " + "; ".join(told) + "."))
 
 # %% [markdown]
-# The heatmaps of two different classes are nearly the same picture. They say *where the network is sensitive*, and
-# that is mostly where the photograph has edges. Which class the evidence speaks for is in the sign, which a heatmap
-# throws away. A plausible heatmap on a wrong prediction looks exactly like one on a right prediction.
+# The heatmaps of two different classes are much the same picture. A heatmap says *where* the network is sensitive;
+# which class the evidence speaks for is in the sign, and the heatmap throws the sign away. IG's signed attributions do
+# differ between the classes, and we saw that they repeat. (SG's differ as well, but they hardly repeat, so that says
+# little.) And nothing in the first row betrays that the prediction is wrong.
 #
 # ## Try it
 
@@ -716,8 +755,10 @@ book.explorer([net.model for net in nets.values()], [photographs[i] for i in ran
 #   absolute value, and average or integrate afterwards. Ours follow equations 2 and 3: mean first, sign kept.
 # - **No normalisation.** The released maps divide every band by its maximum over the whole batch, so a map depends on
 #   the images explained beside it, and the sizes of bands can no longer be compared. IG then multiplies by equally
-#   normalised $|z|$; completeness, which sections A.1 and 3.1 rest on, cannot hold for it. We normalise for display
-#   only. The claim of A.1 holds either way (*bands divided by maximum*, above).
+#   normalised $|z|$; completeness, which the project page claims for WAM-IG, cannot hold for such maps. We normalise
+#   for display only. The claim of A.1 holds either way (*bands divided by maximum*, above).
+# - **What is ranked.** A reconstruction there keeps the same places in all colour channels, chosen from the normalised
+#   map; here every channel is ranked by $|\gamma|$ itself, as appendix C.2 describes.
 # - **Numbers of gradients.** 25 noisy copies and 25 trapezoid nodes there; the parameters above here, with nodes that
 #   are denser near the baseline ([chapter 01](01_theory.ipynb)).
 #
@@ -730,10 +771,12 @@ def each(values, form="{:.0%}"):
 
 
 saved = {r: {n: survival[n, r][ten] for n in names} for r in rankings}
+most = {r: {n: survival[n, r][-1] for n in names} for r in rankings}
+above = all(most["IG"][n] > most["|z|"][n] for n in names)
 beats = all(saved["IG"][n] > saved["|z|"][n] for n in names)
-smoother = all(grain[n, method] > grain[n, "raw"] for n in names for method in ("SG", "IG"))
+steadier = all(low > 0 for _, low, _ in gains.values())
 holds = all(low > 0 for _, low, _ in claim.values())
-grains = {n: " / ".join(f"{grain[n, method]:.2f}" for method in methods) for n in names}
+repeats = ", ".join(f"{method} {values.mean():.2f}" for method, values in repeated.items())
 claims = {n: f"{mean:.2f} [{low:.2f}, {high:.2f}]" for n, (mean, low, high) in claim.items()}
 
 # %%
@@ -744,8 +787,8 @@ rows = [
      f"class kept by 10 %, WAM-IG: {each(saved['IG'])}; |z|, no model: {each(saved['|z|'])}",
      "a control without a model", "reproduced" if beats else "partly"),
     ("Fig. 6", "smoothing and integrating improve on raw gradients", "a picture",
-     f"neighbours alike, raw / SG / IG: {each(grains, '{}')}", "less grain, not more truth",
-     "reproduced" if smoother else "partly"),
+     f"heatmap repeats under 1 % noise: {repeats}", "steadier, not shown to be truer",
+     "reproduced" if steadier else "partly"),
 ]  # fmt: skip
 
 # %%
@@ -754,8 +797,8 @@ rows += [
      f"variance between scales, IG minus SG: {each(claims, '{}')}", "due to the factor z, not to integrating",
      "reproduced" if holds else "not reproduced"),
     ("Fig. 15", "filtered images hold what the model must see", "a picture",
-     f"class kept by 10 %, WAM-SG: {each(saved['SG'])}; random: {each(saved['random'])}",
-     "a control without a model", "reproduced" if beats else "partly"),
+     f"class kept by 20 %, WAM-IG: {each(most['IG'])}; |z|, no model: {each(most['|z|'])}",
+     "a control without a model", "reproduced" if above else "partly"),
     ("A.2", "four networks, 1,000 ImageNet images", "ResNet, ConvNeXt, EfficientNet, DeiT",
      f"{', '.join(names)}; {count} images", "stand-ins", "not testable here" if profile == "embedded" else "partly"),
 ]  # fmt: skip
@@ -768,8 +811,8 @@ display(Markdown(f"All of this page took **{passes}** gradients."))
 # - One set of gradients gives explanations in every wavelet and at every level; the coordinates are a choice made
 #   afterwards, for free.
 # - A mosaic says what (scale, orientation), a heatmap says where; the sign says for or against, and is easily lost.
-# - SG varies within scales, IG between them: measured, on every photograph set and normalisation tried here. The
-#   slope between scales comes from the photograph, through the factor $z$.
+# - SG varies within scales, IG between them: measured, and robust to how it is measured. The slope between scales
+#   comes from the photograph, through the factor $z$.
 # - A reconstruction that keeps its class proves little until it beats $|z|$, which knows no model.
 # - A heatmap of a mistake is as plausible as one of a success.
 #

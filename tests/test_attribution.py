@@ -125,16 +125,19 @@ def test_points_of_integrated_gradients_lie_on_the_path(frame, recorder):
         model.seen.clear()
         wam.integrated_gradients(model, x, 0, frame=frame, steps=5, nodes=rule, baseline=x0)
         assert torch.equal(model.seen[0], x[0]) and torch.equal(model.seen[1], x0[0])
-        for point in model.seen[-5:]:
-            alpha = ((point - x0[0]) * (x - x0)[0]).sum() / (x - x0).square().sum()
-            torch.testing.assert_close(point, torch.lerp(x0[0], x[0], alpha))
+        points = torch.stack(model.seen[-5:])
+        alpha = ((points - x0) * (x - x0)).flatten(1).sum(1) / (x - x0).square().sum()
+        torch.testing.assert_close(points, torch.lerp(x0, x, alpha.view(-1, 1, 1, 1)))
+        assert (alpha.diff() > 0).all()
+        if rule != "adaptive":
+            torch.testing.assert_close(alpha, quadrature.fixed(rule, 5).alpha)
 
 
 def test_the_gap_is_what_it_says_and_vanishes_with_more_steps(recorder):
     model, x, frame = recorder(*SHAPE), inputs(), FRAMES[1]
     black = torch.tensor([-1.0, 0.5]).view(2, 1, 1)
     for rule in quadrature.RULES:
-        for baseline in (None, black, -0.3):
+        for baseline in (None, black, -0.3, inputs(seed=9)):
             few, many = (
                 wam.integrated_gradients(model, x, 1, frame=frame, steps=n, nodes=rule, baseline=baseline)
                 for n in (3, 300)

@@ -19,6 +19,7 @@ from torch import nn
 
 import wam
 from wam import book, plots
+from wam import explorer as live
 from wam.data import LabelledImage
 
 HOSTILE = "a \"quoted\" <b>bold</b> & 'single'"
@@ -55,7 +56,8 @@ class Page(HTMLParser):
 def shown(monkeypatch):
     """What the functions displayed, as HTML."""
     outputs = []
-    monkeypatch.setattr(book, "display", lambda output: outputs.append(output.data))
+    for module in (book, live):
+        monkeypatch.setattr(module, "display", lambda output: outputs.append(output.data))
     return outputs
 
 
@@ -270,7 +272,7 @@ def explorer(monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         models = [Classifier("first"), Classifier("second")]
-        return book.explorer(models, images, wavelets=("haar", "db4"), evaluations=4), models
+        return live.explorer(models, images, wavelets=("haar", "db4"), evaluations=4), models
 
 
 def test_explorer_explains_each_setting_once(explorer):
@@ -299,9 +301,20 @@ def test_explorer_says_what_went_wrong(explorer):
     assert "2 levels" in widget.picture.value and "alert" not in widget.status.value
 
 
+def test_a_table_is_escaped_titled_and_rectangular(shown):
+    book.table(("name", "value"), [(HOSTILE, 0.123456), (None, torch.tensor(3))], title="**Title**")
+    title, html = shown
+    page = Page(html)
+    assert title == "**Title**" and "<b>" not in html
+    assert len(page.all("th")) == 2 and len(page.all("td")) == 4
+    assert page.text["td"] == f"{HOSTILE}0.123–3"
+    with pytest.raises(ValueError, match="1 cells for 2 columns"):
+        book.table(("a", "b"), [(1,)])
+
+
 def test_explorer_is_a_note_on_a_static_page(shown):
     model = Classifier("first")
-    assert book.explorer(model, []) is None
+    assert live.explorer(model, []) is None
     assert "Colab" in Page(shown[0]).text["em"] and model.evaluations == 0
 
 

@@ -22,7 +22,7 @@ __all__ = [
     "smoothgrad",
 ]
 
-_ON_DEMAND = ("assets", "book", "data", "models", "plots")
+_ON_DEMAND = ("assets", "book", "data", "explorer", "models", "plots")
 
 
 def __getattr__(name: str):

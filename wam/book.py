@@ -20,7 +20,6 @@ import time
 import uuid
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
-from functools import lru_cache, partial
 from html import escape
 from importlib import metadata
 from pathlib import Path
@@ -29,12 +28,11 @@ from typing import Any
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from IPython.display import HTML, display
+from IPython.display import HTML, Markdown, display
 from matplotlib.figure import Figure
 from PIL import Image
 
-from wam import __version__, attribution, plots
-from wam.frames import Wavelet
+from wam import __version__, plots
 
 VERDICTS = ("reproduced", "partly", "not reproduced", "not testable here")
 """What a row of the ledger may say about a claim of the paper."""
@@ -79,7 +77,7 @@ def figure(fig: Figure, alt: str, caption: str | None = None) -> None:
     ValueError
         If ``alt`` is empty: every figure says in words what it shows.
     """
-    display(HTML(_framed(_image(fig, alt), caption)))
+    display(HTML(framed(img(fig, alt), caption)))
 
 
 def slider(
@@ -122,16 +120,17 @@ def slider(
         f'autocomplete="off" aria-label="{name}" aria-valuetext="{first}" oninput="{escape(move)}" '
         'style="flex:2 1 14em;min-height:2em"></div>'
     )
-    images = "".join(_image(fig, alt, shown=i == 0) for i, (fig, alt) in enumerate(zip(figures, alts)))
-    display(HTML(_framed(control + images, caption, f'id="{key}" data-labels="{escape(json.dumps(list(labels)))}" ')))
+    images = "".join(img(fig, alt, shown=i == 0) for i, (fig, alt) in enumerate(zip(figures, alts)))
+    display(HTML(framed(control + images, caption, f'id="{key}" data-labels="{escape(json.dumps(list(labels)))}" ')))
 
 
-def _framed(content: str, caption: str | None, attributes: str = "") -> str:
+def framed(content: str, caption: str | None, attributes: str = "") -> str:
+    """``content`` as an HTML figure with its caption."""
     below = f'<figcaption style="margin-top:.4em">{escape(caption)}</figcaption>' if caption else ""
     return f'<figure {attributes}style="margin:1em 0;max-width:660px">{content}{below}</figure>'
 
 
-def _image(fig: Figure, alt: str, shown: bool = True) -> str:
+def img(fig: Figure, alt: str, shown: bool = True) -> str:
     """The figure as an ``img`` on white that holds its data: WebP, without loss unless there are pictures in it."""
     if not alt.strip():
         raise ValueError("a figure needs an alternative text: say in words what it shows")
@@ -164,15 +163,31 @@ def compare(rows: Sequence[Mapping[str, Any]], where: str | None = None) -> None
         If a row lacks a key; and as :func:`record`.
     """
     columns = ("where", "what", "paper", "here", "difference", "verdict")
-    body = ""
-    for row in ({"where": where, **row} for row in rows):
+    rows = [{"where": where, **row} for row in rows]
+    for row in rows:
         if missing := [column for column in columns if column not in row]:
             raise ValueError(f"a row of the comparison lacks {', '.join(missing)}: {row}")
         record(row["where"], row["what"], row["paper"], row["here"], row["verdict"])
-        body += "<tr>" + "".join(f"<td>{escape(_text(row[column]))}</td>" for column in columns) + "</tr>"
-    head = "".join(f'<th scope="col">{column}</th>' for column in columns)
-    table = f'<table class="table"><thead><tr>{head}</tr></thead><tbody>{body}</tbody></table>'
-    display(HTML(f'<div style="overflow-x:auto">{table}</div>'))
+    table(columns, [[row[column] for column in columns] for row in rows])
+
+
+def table(head: Sequence[Any], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:
+    """Show a table that scrolls on its own where the page is narrow, under a ``title`` in Markdown.
+
+    Raises
+    ------
+    ValueError
+        If a row has not one cell per column.
+    """
+    for row in rows:
+        if len(row) != len(head):
+            raise ValueError(f"{len(row)} cells for {len(head)} columns: {row}")
+    columns = "".join(f'<th scope="col">{escape(_text(cell))}</th>' for cell in head)
+    body = "".join("<tr>" + "".join(f"<td>{escape(_text(cell))}</td>" for cell in row) + "</tr>" for row in rows)
+    if title:
+        display(Markdown(title))
+    html = f'<table class="table"><thead><tr>{columns}</tr></thead><tbody>{body}</tbody></table>'
+    display(HTML(f'<div style="overflow-x:auto">{html}</div>'))
 
 
 def record(where: str, claim: str, paper: Any, here: Any, verdict: str) -> None:
@@ -269,92 +284,6 @@ def _write(path: Path, text: str) -> None:
         os.replace(scratch, path)
     finally:
         Path(scratch).unlink(missing_ok=True)
-
-
-def explorer(
-    model: Any,
-    images: Sequence[Any],
-    wavelets: Sequence[str] = ("db4", "haar", "sym8", "bior4.4"),
-    evaluations: int = 16,
-):
-    """A live explorer of explanations: model, image, wavelet, levels, method, and the share of coefficients kept.
-
-    Every change explains anew, with a progress bar; what was explained before comes from a cache, and errors are shown
-    as text. While the static pages are built (``WAM_LEDGER`` is set) a note is shown in its place.
-
-    Parameters
-    ----------
-    model
-        An image classifier of :mod:`wam.models`, or several.
-    images
-        Images of :mod:`wam.data`.
-    wavelets
-        The wavelets to choose from.
-    evaluations
-        Gradient evaluations of SmoothGrad and of integrated gradients.
-
-    Returns
-    -------
-    ipywidgets.VBox or None
-        The widget, which shows itself as the last value of a cell; its controls, by setting, are ``controls``.
-    """
-    if os.environ.get("WAM_LEDGER"):
-        text = (
-            "A live explorer appears here in Colab and Jupyter: choose the image, wavelet, levels and method yourself."
-        )
-        return display(HTML(f"<p><em>{text}</em></p>"))
-    import ipywidgets as w
-
-    models = {m.name: m for m in (model if isinstance(model, Sequence) else [model])}
-    methods = {
-        "integrated gradients": partial(attribution.integrated_gradients, steps=evaluations),
-        "SmoothGrad": partial(attribution.smoothgrad, samples=evaluations),
-        "saliency": attribution.saliency,
-    }
-    slide = {"continuous_update": False}
-    controls = {
-        "model": w.Dropdown(options=list(models)),
-        "image": w.Dropdown(options=[(f"{i + 1}: {image.name}", i) for i, image in enumerate(images)]),
-        "wavelet": w.Dropdown(options=list(wavelets)),
-        "levels": w.IntSlider(value=3, min=1, max=7, **slide),
-        "method": w.Dropdown(options=list(methods)),
-        "share kept": w.FloatSlider(value=0.1, min=0.01, max=1, step=0.01, readout_format=".0%", **slide),
-    }
-    bar, status, picture = w.IntProgress(max=evaluations + 2), w.HTML(), w.HTML()
-
-    @lru_cache(maxsize=32)
-    def explained(model: str, image: int, wavelet: str, levels: int, method: str):
-        def count(module, inputs):
-            bar.value = min(bar.value + len(inputs[0]), bar.max)
-
-        network = models[model]
-        x = network.prepare([images[image]])
-        hook = network.register_forward_pre_hook(count)
-        try:
-            e = methods[method](network, x, frame=Wavelet(wavelet, levels=levels, ndim=2))
-        finally:
-            hook.remove()
-        return e, network.display(x), network.categories
-
-    def explain(change=None) -> None:
-        began, bar.value, status.value = time.perf_counter(), 0, "explaining"
-        *settings, share = (control.value for control in controls.values())
-        try:
-            e, rgb, categories = explained(*settings)
-            picture.value = _framed(_image(*plots.explanation(e, rgb, fraction=share, categories=categories)), None)
-            status.value = f"{time.perf_counter() - began:.1f} s"
-        except Exception as error:  # in a callback a traceback would be lost: say what went wrong
-            picture.value, status.value = "", f'<span role="alert">{escape(f"{type(error).__name__}: {error}")}</span>'
-        bar.value = bar.max
-
-    for name, control in controls.items():
-        control.description = name
-        control.observe(explain, names="value")
-    explain()
-    layout = w.Layout(flex_flow="row wrap")
-    widget = w.VBox([w.Box(list(controls.values()), layout=layout), w.HBox([bar, status]), picture])
-    widget.controls, widget.status, widget.picture, widget.bar = controls, status, picture, bar
-    return widget
 
 
 def main(arguments: Sequence[str]) -> None:
