@@ -53,7 +53,7 @@ serve: book
 	$(BIN)/python -m http.server --directory $(HTML) $(PORT)
 
 links: $(EXECUTED) $(LEDGER) $(STAGED)
-	$(BIN)/jupyter-book build $(SITE) --path-output build --builder linkcheck
+	$(BIN)/jupyter-book build $(SITE) --path-output build/links --builder linkcheck
 
 clean:
 	rm -rf build

@@ -67,8 +67,7 @@ from IPython.display import Markdown, display
 from torch import nn
 
 import wam
-from wam import book, data, models, plots, quadrature, scoring
-from wam.explorer import explorer
+from wam import book, data, explorer, models, plots, quadrature, scoring
 
 book.start(chapter="01_theory", profile=profile, seed=seed)
 
@@ -900,7 +899,7 @@ book.compare([dict(zip(columns, row)) for row in rows])
 # wavelet, the level and the method yourself.
 
 # %%
-explorer(model, data.photographs())
+explorer.explore(model, data.photographs())
 
 # %% [markdown]
 # ## What to take away

@@ -64,18 +64,9 @@ import torch
 from IPython.display import Markdown, display
 
 import wam
-from wam import book, data, models, plots
+from wam import book, data, explorer, models, plots
 
 book.start(chapter="02_images", profile=profile, seed=seed)
-
-
-# %% tags=["hide-input"]
-def table(title, head, rows):
-    """Show a table, and a sentence before it."""
-    lines = [head, ["---"] * len(head), *rows]
-    cells = [" | ".join(str(cell).replace("|", "\\|") for cell in line) for line in lines]
-    display(Markdown(title + "\n\n" + "\n".join(f"| {line} |" for line in cells)))
-
 
 # %% [markdown]
 # ## Networks and photographs
@@ -125,7 +116,7 @@ for name, net in nets.items():
         rows.append((name, photographs[i].name, meant, said))
 right = ", ".join(f"{name} {int(r.sum())} of {count}" for name, r in zip(names, everyone))
 title = f"Right: {right}. The mistakes, with probabilities (at most ten per network):"
-table(title, ("network", "photograph", "label", "prediction"), rows)
+book.table(("network", "photograph", "label", "prediction"), rows, title)
 
 # %% [markdown]
 # Statistics below are over the photographs that a network classifies correctly, and explain that class. The mistakes
@@ -273,7 +264,7 @@ rows = []
 for name in names:
     for k, fraction in enumerate(fractions):
         rows.append((name, f"{fraction:.0%}", *(f"{survival[name, ranking][k]:.0%}" for ranking in rankings)))
-table("Share of photographs that keep their class:", ("network", "kept", *rankings), rows)
+book.table(("network", "kept", *rankings), rows, "Share of photographs that keep their class:")
 
 # %% [markdown]
 # Read the column $|z|$ before the others. A photograph is compressible: its largest coefficients *are* the picture,
@@ -355,15 +346,16 @@ for method, e in again.items():
     same = [correlation(ranks(m.attributions).pack()[0], ranks(m.coefficients).pack()[0]).mean() for m in maps]
     rows.append((method, f"{repeated[method].mean():.2f}", f"{signs:.2f}", *(f"{value:.2f}" for value in same)))
 head = ("method", "heatmap repeats", "signed attributions repeat", *(f"ranked like |z|, {name}" for name in names))
-table(f"Correlations, mean over photographs (repeats: {len(few)} of them, {names[0]}):", head, rows)
+book.table(head, rows, f"Correlations, mean over photographs (repeats: {len(few)} of them, {names[0]}):")
 gains = {method: interval(repeated[method] - repeated["raw"]) for method in ("SG", "IG")}
 told = ", ".join(f"{method} {mean:+.2f} [{low:+.2f}, {high:+.2f}]" for method, (mean, low, high) in gains.items())
 display(Markdown(f"Gain of the heatmap over raw, same photograph, with 95 % interval: {told}."))
 
 # %% [markdown]
 # The raw heatmap does fluctuate, as section 3.1 of the paper says. IG repeats better; how much SG gains depends on the
-# photograph, some of which have steady raw gradients. But look at the signs: those of SG hardly repeat from one set of draws to the next. With this many copies its *magnitudes*, spread over the image,
-# are a result; its single signs are not. And IG repeats best partly because what it shares with $|z|$ cannot change.
+# photograph, some of which have steady raw gradients. But look at the signs: those of SG hardly repeat from one set of
+# draws to the next. With this many copies its *magnitudes*, spread over the image, are a result; its single signs are
+# not. And IG repeats best partly because what it shares with $|z|$ cannot change.
 #
 # ## Within scales, between scales
 #
@@ -403,7 +395,7 @@ for name, net in nets.items():
     values = [f"{eta[method].mean():.3f}" for method in methods]
     rows.append((name, *values, f"{mean:.3f} [{low:.3f}, {high:.3f}]", higher))
 title = "Share of the variance between scales, $\\eta^2$; difference with 95 % interval (bootstrap over photographs):"
-table(title, ("network", *methods, "IG minus SG, same photograph", "IG higher in"), rows)
+book.table(("network", *methods, "IG minus SG, same photograph", "IG higher in"), rows, title)
 
 # %% [markdown]
 # **The claim holds.** For SG nearly all variance is within scales; for IG a substantial part lies between them. (Raw
@@ -495,7 +487,7 @@ for name in names:
         values = [f"{factors[name, f'{method}, {kind}'].mean():.3f}" for method in methods]
         rows.append((name, kind, *values, f"{factors[name, '|z| alone'].mean():.3f}" if kind == "times z" else ""))
 title = "$\\eta^2$, mean over photographs. The paper's SG is in the rows *mean gradient*, its IG in *times z*:"
-table(title, ("network", "", *methods, "|z| alone, no model"), rows)
+book.table(("network", "", *methods, "|z| alone, no model"), rows, title)
 
 # %% tags=["hide-input"]
 short = {"SG, mean gradient": "SG", "IG, mean gradient": "IG without z", "IG, times z": "IG", "|z| alone": "|z| alone"}
@@ -527,8 +519,9 @@ display(Markdown(f"A coefficient of the approximation against one of level 1, ho
 # to level, as in every natural image, and the factor $z$ hands this slope to the explanation.
 #
 # So the paper's statement is right, and it is mostly a statement about **photographs**. *Raw gradient times $z$* shows
-# it as well as IG does, and by $\eta^2$ the coefficients $|z|$ alone, without any network, show more of it than either.
-# What IG says about the network's use of scales is only its distance from the dashed line: the gradient's own slope.
+# it as well as IG does, and by $\eta^2$ the coefficients $|z|$ alone, without any network, show more of it than
+# either. What IG says about the network's use of scales is only its distance from the dashed line: the gradient's own
+# slope.
 #
 # One caution. Everything here is *per coefficient*. Add up the importance of each scale instead, as the shares in
 # this chapter's figures do, and the finest level, which holds three quarters of all coefficients, takes most of SG.
@@ -545,7 +538,7 @@ rows = [("number of coefficients", *percent(counts / counts.sum()))]
 for name, net in nets.items():
     for method, e in (net.wavelet | {"|z|": net.controls["|z|"]}).items():
         rows.append((f"{name}, {method}", *percent(e.scale_profile().mean(0))))
-table("Share per scale, mean over photographs:", ("", *ticks), rows)
+book.table(("", *ticks), rows, "Share per scale, mean over photographs:")
 
 # %% [markdown]
 # ## What the baseline means
@@ -576,7 +569,7 @@ for label, e, d in (("grey (0)", grey, grey.coefficients), ("black", black, grey
     rows.append((label, f"{e.baseline_score.abs().mean():.2f}", f"{gap:.1%}", *shares))
 alike = correlation(grey.heatmap(), black.heatmap()).mean()
 title = f"The two heatmaps correlate by {alike:.2f} on average."
-table(title, ("baseline", "mean |f(x₀)|", "median gap", "approximation's share of |γ|", "of |z - z₀|"), rows)
+book.table(("baseline", "mean |f(x₀)|", "median gap", "approximation's share of |γ|", "of |z - z₀|"), rows, title)
 
 # %% [markdown]
 # A constant has no details, so $z_0$ shifts the approximation alone. From black, nearly every pixel of a
@@ -615,7 +608,7 @@ for name, net in nets.items():
         (name, f"{against:.0%}", f"{survival[name, 'IG'][ten]:.0%}", f"{signed[name]:.0%}", f"{gaps[name]:.1%}")
     )
 head = ("network", "negative part of the sum of |γ|", "class kept by top 10 % of |γ|", "of γ", "median gap")
-table("WAM-IG:", head, rows)
+book.table(head, rows, "WAM-IG:")
 
 # %% [markdown]
 # Nearly as much speaks against the class as for it: the score is a small difference of large sums. Keeping only what
@@ -641,7 +634,7 @@ for other in ("haar", "db4", "sym8", "bior4.4"):
     kept_by = f"{kept(first, view['IG'], 0.1):.0%}"
     rows.append((other, f"{per_pixel:.2f}", side, *like, kept_by))
 head = ("wavelet", "coefficients per pixel", "mosaic side", "SG heatmap like Haar's", "IG like Haar's", "kept by 10 %")
-table(f"Three levels, {names[0]}, mean over photographs:", head, rows)
+book.table(head, rows, f"Three levels, {names[0]}, mean over photographs:")
 
 # %% [markdown]
 # Move the slider: the photograph and the network stay, the coordinates change. $J$ is the number of levels. No gradient
@@ -743,7 +736,7 @@ display(Markdown("Correlation between the two explanations. " + "; ".join(told) 
 # ## Try it
 
 # %%
-book.explorer([net.model for net in nets.values()], [photographs[i] for i in range(min(20, count))])
+explorer.explore([net.model for net in nets.values()], [photographs[i] for i in range(min(20, count))])
 
 # %% [markdown]
 # ## Differences from the released code

@@ -272,7 +272,7 @@ def explorer(monkeypatch):
     with warnings.catch_warnings():
         warnings.simplefilter("error", UserWarning)
         models = [Classifier("first"), Classifier("second")]
-        return live.explorer(models, images, wavelets=("haar", "db4"), evaluations=4), models
+        return live.explore(models, images, wavelets=("haar", "db4"), evaluations=4), models
 
 
 def test_explorer_explains_each_setting_once(explorer):
@@ -314,7 +314,7 @@ def test_a_table_is_escaped_titled_and_rectangular(shown):
 
 def test_explorer_is_a_note_on_a_static_page(shown):
     model = Classifier("first")
-    assert live.explorer(model, []) is None
+    assert live.explore(model, []) is None
     assert "Colab" in Page(shown[0]).text["em"] and model.evaluations == 0
 
 

@@ -16,7 +16,7 @@ from wam.book import framed, img
 from wam.frames import Wavelet
 
 
-def explorer(
+def explore(
     model: Any,
     images: Sequence[Any],
     wavelets: Sequence[str] = ("db4", "haar", "sym8", "bior4.4"),

@@ -137,7 +137,7 @@ def profile(
     sample
         The sample; ``None`` draws the mean over samples, and a dot per sample.
     scores
-        Draw the signed sums :meth:`wam.Explanation.scale_scores` in place of the shares.
+        Draw the signed sums :meth:`wam.explanation.Explanation.scale_scores` in place of the shares.
     """
     named = explanations if isinstance(explanations, Mapping) else {explanations.method: explanations}
     scales, width = next(iter(named.values())).scales, 0.8 / len(named)
