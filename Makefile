@@ -10,6 +10,11 @@ PORT ?= 8000
 
 PROBE := 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))'
 BIN := $(VENV)/bin
+
+# Keep freed memory: glibc hands large buffers back after every pass and then pays for fetching them again.
+export MALLOC_TRIM_THRESHOLD_ := 4000000000
+export MALLOC_MMAP_THRESHOLD_ := 4000000000
+
 STAMP := $(VENV)/.installed
 SITE := build/site
 HTML := build/_build/html

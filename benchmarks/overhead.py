@@ -3,14 +3,20 @@
     python benchmarks/overhead.py [--device cuda] [--rounds 7]
 
 The bare loop is the fewest lines that evaluate as many input gradients of as many inputs, parameters frozen, same
-batches; for adaptive nodes it also makes the forward passes of the sweep. Rounds are interleaved, so that a slow
-minute of the machine meets every row alike; the ratio is that of the medians.
+batches; for adaptive nodes it also makes the forward passes of the sweep. Rounds are interleaved in random order, so
+that a slow minute of the machine meets every row alike; the ratio is that of the medians.
+
+On Linux the script restarts itself with an allocator that keeps freed memory. By default glibc hands the buffers of
+each pass back to the system, at random moments, and the page faults of fetching them again drown what is measured.
 """
 
 from __future__ import annotations
 
 import argparse
+import os
+import random
 import statistics
+import sys
 import time
 from collections.abc import Callable
 
@@ -19,6 +25,9 @@ from report import report
 
 import wam
 from wam import data, models, quadrature
+
+
+KEEP = {"MALLOC_TRIM_THRESHOLD_": "4000000000", "MALLOC_MMAP_THRESHOLD_": "4000000000"}
 
 
 def bare_loop(model: torch.nn.Module, x: torch.Tensor, target: torch.Tensor, evaluations: int, forwards: int):
@@ -74,7 +83,7 @@ def main() -> None:
         call()
     seconds: dict[str, list[float]] = {name: [] for name in calls}
     for _ in range(args.rounds):
-        for name, call in calls.items():
+        for name, call in random.sample(sorted(calls.items()), len(calls)):
             seconds[name].append(timed(call, args.device))
 
     rows = []
@@ -86,4 +95,6 @@ def main() -> None:
 
 
 if __name__ == "__main__":
+    if sys.platform == "linux" and not KEEP.items() <= os.environ.items():
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | KEEP)
     main()

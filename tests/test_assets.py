@@ -149,7 +149,8 @@ def test_no_network_names_package_version_and_remedy(index, asset, monkeypatch):
 
 def start(asset):
     """Another process, about to fetch the asset."""
-    code = f"from wam.assets import Asset, fetch; print('ready', flush=True); fetch({asset!r})"
+    heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # ignored below a shell's `&`
+    code = f"{heed}; from wam.assets import Asset, fetch; print('ready', flush=True); fetch({asset!r})"
     process = subprocess.Popen(
         [sys.executable, "-c", code],
         stdout=subprocess.PIPE,

@@ -80,7 +80,7 @@ def saliency(
         for start in range(0, len(x), max_batch):
             part = slice(start, start + max_batch)
             found.append(gradient(model, x[part], None if target is None else target[part]))
-    g, score, target = (torch.cat(values) for values in zip(*found))
+    g, score, target = (torch.cat(values).detach() for values in zip(*found))
     return Explanation(frame.pullback(_finite(g)), frame.analysis(x), target, score, frame, "saliency")
 
 
@@ -310,7 +310,8 @@ def _mean_gradient(
     with tqdm(total=weights.shape[0] * len(x), disable=not progress, unit="gradient", leave=False) as bar:
         for pieces in chunks(weights.shape[0], len(x), max_batch):
             inputs = torch.cat([point(draw, part) for draw, part in pieces])
-            g, _, _ = gradient(model, inputs, torch.cat([target[part] for _, part in pieces]))
+            # the spent graph lives until the next pass: see gradient()
+            g, spent, _ = gradient(model, inputs, torch.cat([target[part] for _, part in pieces]))
             for (draw, part), piece in zip(pieces, g.split([part.stop - part.start for _, part in pieces])):
                 total[part].addcmul_(weights[draw, part], piece)
             bar.update(len(inputs))

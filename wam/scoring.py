@@ -108,6 +108,9 @@ def predict(model: Model, x: Tensor, target: Tensor | None, max_batch: int) -> t
 def gradient(model: Model, inputs: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     r"""The gradient :math:`\nabla f_c` at every input of one chunk, with its score and class; one pass of the model.
 
+    The score still holds the spent graph, whose buffers are free. Whoever keeps it until the next pass spares the
+    allocator of a CPU from handing that memory back to the system and fetching it again, which costs up to a quarter of the time.
+
     Raises
     ------
     ValueError
@@ -119,7 +122,7 @@ def gradient(model: Model, inputs: Tensor, target: Tensor | None) -> tuple[Tenso
         g = torch.autograd.grad(score.sum(), inputs, allow_unused=True)[0] if score.requires_grad else None
     if g is None:
         raise ValueError("the scores do not depend on the input differentiably; is the model under no_grad?")
-    return g, score.detach(), target
+    return g, score, target
 
 
 def chunks(draws: int, batch: int, max_batch: int) -> Iterator[list[tuple[int, slice]]]:
