@@ -26,7 +26,6 @@ from report import report
 import wam
 from wam import data, models, quadrature
 
-
 KEEP = {"MALLOC_TRIM_THRESHOLD_": "4000000000", "MALLOC_MMAP_THRESHOLD_": "4000000000"}
 
 

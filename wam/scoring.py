@@ -108,8 +108,8 @@ def predict(model: Model, x: Tensor, target: Tensor | None, max_batch: int) -> t
 def gradient(model: Model, inputs: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
     r"""The gradient :math:`\nabla f_c` at every input of one chunk, with its score and class; one pass of the model.
 
-    The score still holds the spent graph, whose buffers are free. Whoever keeps it until the next pass spares the
-    allocator of a CPU from handing that memory back to the system and fetching it again, which costs up to a quarter of the time.
+    The score still holds the spent graph, whose buffers are free. Who keeps it until the next pass spares the
+    allocator of a CPU from handing their memory back to the system and fetching it again: up to a quarter of the time.
 
     Raises
     ------
