@@ -146,20 +146,21 @@ def test_start_seeds_and_sets_the_style(ledger_folder):
 
 def test_ledger_round_trip(ledger_folder, shown):
     book.start("02_images", profile="paper", seed=7)
-    book.record("Table 1", "faithfulness | of <WAM>", 0.438, torch.tensor(0.41234), "partly")
+    book.record("Table 1", "faithfulness | of <WAM>", 0.438, torch.tensor(0.41234), "partly", difference=-0.02566)
     book.record("Fig. 2", "panels", None, "5 scales", "reproduced")
     assert [path.name for path in ledger_folder.iterdir()] == ["02_images.json"]
     page = json.loads((ledger_folder / "02_images.json").read_text())
     assert page["rows"][0] == {
-        "where": "Table 1", "claim": "faithfulness | of <WAM>", "paper": "0.438", "here": "0.412", "verdict": "partly"
+        "where": "Table 1", "verdict": "partly", "claim": "faithfulness | of <WAM>", "paper": "0.438", "here": "0.412",
+        "difference": "-0.0257",
     }  # fmt: skip
     assert page["provenance"]["profile"] == "paper" and page["provenance"]["seed"] == 7
     assert page["provenance"]["torch"] == torch.__version__.partition("+")[0]
     text = book.ledger(ledger_folder)
     assert "Claims measured: 2, of which 1 reproduced, 1 partly" in text
-    assert "| Table 1 | faithfulness \\| of &lt;WAM&gt; | 0.438 | 0.412 | partly |" in text
-    assert "| Fig. 2 | panels | – | 5 scales | reproduced |" in text
-    assert "## 02" in text and "profile: paper; seed: 7" in text
+    assert "| Table 1 | partly | faithfulness \\| of &lt;WAM&gt; | 0.438 | 0.412 | -0.0257 |" in text
+    assert "| Fig. 2 | reproduced | panels | – | 5 scales | – |" in text
+    assert "## [02\\_images](../notebooks/02_images)" in text and "- profile: paper\n- seed: 7\n" in text
 
 
 def test_a_second_run_replaces_the_rows_of_its_chapter_only(ledger_folder):
@@ -173,7 +174,7 @@ def test_a_second_run_replaces_the_rows_of_its_chapter_only(ledger_folder):
         path.stem: [row["claim"] for row in json.loads(path.read_text())["rows"]] for path in ledger_folder.iterdir()
     }
     assert claims == {"01_theory": ["old"], "02_images": ["new"]}
-    assert "| eq. 1 | new | 1 | 3 | not reproduced |" in book.ledger(ledger_folder)
+    assert "| eq. 1 | not reproduced | new | 1 | 3 | – |" in book.ledger(ledger_folder)
 
 
 def test_nothing_is_written_without_a_ledger(monkeypatch, tmp_path):
@@ -219,11 +220,11 @@ def test_compare_shows_and_records(ledger_folder, shown):
     page = Page(shown[0])
     assert len(page.all("th")) == 6 and len(page.all("td")) == 12 and not page.all("b")
     rows = json.loads((ledger_folder / "02_images.json").read_text())["rows"]
-    assert [(row["where"], row["claim"], row["here"]) for row in rows] == [
-        ("Fig. 2", HOSTILE, "0.123"),
-        ("Fig. 6", HOSTILE, "0.123"),
+    assert [(row["where"], row["claim"], row["here"], row["difference"]) for row in rows] == [
+        ("Fig. 2", HOSTILE, "0.123", "+1"),
+        ("Fig. 6", HOSTILE, "0.123", "+1"),
     ]
-    with pytest.raises(ValueError, match="lacks difference, verdict"):
+    with pytest.raises(ValueError, match="lacks verdict, difference"):
         book.compare([{"what": "w", "paper": 1, "here": 1}], where="Fig. 2")
 
 

@@ -175,7 +175,7 @@ def test_gallery_has_a_row_for_each_explanation(haar):
     assert alt.index("great white shark") < alt.index("goldfish")
     np.testing.assert_array_equal(shown(figure.axes[4]), rgb[0])
     figure, alt = plots.gallery([(e, rgb, 0)], columns=("heatmap",), labels=["a network"])
-    assert len(figure.axes) == 1 and "a network: class 1" in alt
+    assert len(figure.axes) == 1 and "a network: approximation" in alt
 
 
 @pytest.mark.parametrize("scores", [False, True])

@@ -162,12 +162,12 @@ def compare(rows: Sequence[Mapping[str, Any]], where: str | None = None) -> None
     ValueError
         If a row lacks a key; and as :func:`record`.
     """
-    columns = ("where", "what", "paper", "here", "difference", "verdict")
+    columns = ("where", "verdict", "what", "paper", "here", "difference")
     rows = [{"where": where, **row} for row in rows]
     for row in rows:
         if missing := [column for column in columns if column not in row]:
             raise ValueError(f"a row of the comparison lacks {', '.join(missing)}: {row}")
-        record(row["where"], row["what"], row["paper"], row["here"], row["verdict"])
+        record(row["where"], row["what"], row["paper"], row["here"], row["verdict"], row["difference"])
     table(columns, [[row[column] for column in columns] for row in rows])
 
 
@@ -190,7 +190,7 @@ def table(head: Sequence[Any], rows: Sequence[Sequence[Any]], title: str | None 
     display(HTML(f'<div style="overflow-x:auto">{html}</div>'))
 
 
-def record(where: str, claim: str, paper: Any, here: Any, verdict: str) -> None:
+def record(where: str, claim: str, paper: Any, here: Any, verdict: str, difference: Any = None) -> None:
     """Add a row to the results ledger, or replace the one of the same place and claim.
 
     When ``WAM_LEDGER`` names a folder, the rows since :func:`start` are written to ``<chapter>.json`` there, with the
@@ -204,6 +204,8 @@ def record(where: str, claim: str, paper: Any, here: Any, verdict: str) -> None:
         The paper's value and ours: numbers or text; ``None`` where there is none.
     verdict
         One of :data:`VERDICTS`.
+    difference
+        How the two differ, or what the verdict depends on: a number or text.
 
     Raises
     ------
@@ -214,7 +216,8 @@ def record(where: str, claim: str, paper: Any, here: Any, verdict: str) -> None:
         raise ValueError(f"unknown verdict {verdict!r}; choose one of {', '.join(map(repr, VERDICTS))}")
     if not where or not claim:
         raise ValueError(f"a row needs a place in the paper and a claim, got {where!r} and {claim!r}")
-    row = {"where": where, "claim": claim, "paper": _text(paper), "here": _text(here), "verdict": verdict}
+    row = {"where": where, "verdict": verdict, "claim": claim}
+    row |= {"paper": _text(paper), "here": _text(here), "difference": _text(difference)}
     _chapter["rows"][where, claim] = row
     if folder := os.environ.get("WAM_LEDGER"):
         if _chapter["name"] is None:
@@ -238,9 +241,10 @@ def ledger(folder: str | os.PathLike) -> str:
     counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in VERDICTS)
     lines = [f"Claims measured: {len(verdicts)}, of which {counts}."]
     for page in pages:
-        lines += ["", f"## {page['chapter']}", "", "| where | claim | paper | here | verdict |", "| --- " * 5 + "|"]
+        name, columns = page["chapter"], page["rows"][0]
+        lines += ["", f"## [{_cell(name)}](../notebooks/{name})", "", f"| {' | '.join(columns)} |", "| --- " * 6 + "|"]
         lines += ["| " + " | ".join(map(_cell, row.values())) + " |" for row in page["rows"]]
-        lines += ["", _cell("; ".join(f"{key}: {value}" for key, value in page["provenance"].items())) + "."]
+        lines += ["", *(f"- {_cell(f'{key}: {value}')}" for key, value in page["provenance"].items())]
     return "\n".join(lines) + "\n"
 
 

@@ -124,7 +124,8 @@ class Explanation:
         r"""The input made from its most important coefficients only, ``(batch, channels, *spatial)``.
 
         Of the ``channels * n`` coefficients of a sample the ``fraction`` with the largest :math:`|\gamma|` are kept,
-        channels ranked independently (appendix C.2 of the paper), the rest set to zero.
+        the rest set to zero. Each channel's coefficients compete on their own in one ranking: no place is tied across
+        channels (appendix C.2 of the paper).
 
         Raises
         ------

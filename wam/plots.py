@@ -26,7 +26,7 @@ from wam.explanation import Explanation
 from wam.frames import Fourier, Wavelet
 
 WIDTH = 6.0
-"""Width of every figure in inches: text of 11 points is then 10 pixels high on a page 390 pixels wide."""
+"""Width of every figure in inches: text of 12 points is then 10 pixels high on a page 390 pixels wide."""
 
 COLUMNS = ("image", "mosaic", "heatmap", "reconstruction")
 """The panels of :func:`gallery`."""
@@ -43,10 +43,10 @@ def style() -> dict[str, Any]:
     >>> import matplotlib, wam.plots
     >>> with matplotlib.rc_context(wam.plots.style()):
     ...     matplotlib.rcParams["font.size"]
-    11.0
+    12.0
     """
-    large = dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize", "figure.titlesize"), 11.0)
-    small = dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), 10.0)
+    large = dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize", "figure.titlesize"), 12.0)
+    small = dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), 11.0)
     return large | small | {
         "axes.prop_cycle": cycler(color=COLOURS), "axes.edgecolor": "0.3", "axes.axisbelow": True,
         "axes.spines.top": False, "axes.spines.right": False, "grid.color": "0.88", "legend.frameon": False,
@@ -244,8 +244,9 @@ def gallery(
             line = axes[row * len(columns) :]
             _draw(line, [""] * len(columns) if row else titles, columns, one, rgb, fraction)
             line[0].set_ylabel(textwrap.fill(name, 18), fontsize=10)
-    said = [f"{name}: " * (labels is not None) + describe(one, 0, categories) for (one, _), name in zip(shown, names)]
-    return figure, f"A row of panels ({', '.join(titles)}) for each of: {' '.join(said)}"
+    said = (f"{name}: {_listed(one, one.scale_profile()[0].tolist())}" for (one, _), name in zip(shown, names))
+    rows = f"{len(names)} rows of panels: {', '.join(titles)}. Share of the attribution per scale: "
+    return figure, rows + "; ".join(said) + "."
 
 
 def panels(rows: int, columns: int, aspect: float = 1.0, titles: int = 1) -> tuple[Figure, np.ndarray]:
