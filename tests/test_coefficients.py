@@ -1,5 +1,6 @@
 """The container: packing, arithmetic, scales, mosaics and scalograms."""
 
+import numpy as np
 import pytest
 import torch
 
@@ -53,6 +54,8 @@ def test_arithmetic():
     ]:
         torch.testing.assert_close(result.pack()[0], expected)
     assert z.to(torch.float32).dtype == torch.float32 and len(z) == 2
+    for result, expected in [(1 - z, 1 - flat), (np.float32(2) * z, 2 * flat), (z[np.int64(1)], flat[1:])]:
+        torch.testing.assert_close(result.pack()[0], expected)
     with pytest.raises(IndexError):
         z[2]
     with pytest.raises(ValueError, match="different layouts"):
@@ -67,7 +70,7 @@ def test_containers_cannot_be_changed():
         z.shape = (1,)
     with pytest.raises(ValueError, match="at least one band"):
         wam.Coefficients({}, (1,))
-    with pytest.raises(ValueError, match="differ in"):
+    with pytest.raises(ValueError, match="of one dtype"):
         wam.Coefficients({(0, "a"): torch.ones(1, 1, 2), (1, "b"): torch.ones(2, 1, 2)}, (4,))
 
 

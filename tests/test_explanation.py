@@ -1,10 +1,16 @@
 """Explanations: heatmaps, shares and sums per scale, reconstructions, and files."""
 
+import copy
 import json
+import pickle
 import struct
+from dataclasses import replace
 
+import numpy as np
 import pytest
 import torch
+from safetensors import safe_open
+from safetensors.torch import save_file
 
 import wam
 
@@ -105,6 +111,52 @@ def test_broken_files_are_named(recorder, tmp_path):
     path.write_bytes(struct.pack("<Q", len(header)) + header)
     with pytest.raises(ValueError, match="has format None"):
         wam.load(path)
+
+
+def test_damaged_content_is_named(recorder, tmp_path):
+    _, e = explanation(recorder)
+    path = e.save(tmp_path / "e.safetensors")
+    with safe_open(path, framework="pt") as file:
+        tensors, meta = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    head = json.loads(meta["explanation"])
+    short = {"attributions/1/diagonal": tensors["attributions/1/diagonal"][..., 1:].contiguous()}
+    damage = [
+        ({k: v for k, v in tensors.items() if k != lost}, meta) for lost in ("target", "score", "coefficients/1/approx")
+    ]
+    damage += [(tensors | short, meta), (tensors, meta | {"explanation": "{"}), (tensors, {"format": meta["format"]})]
+    for frame in ({"type": "Curvelet", "fields": {}}, {"type": "Wavelet", "fields": {"size": 3}}):
+        damage.append((tensors, meta | {"explanation": json.dumps(head | {"frame": frame})}))
+    for content, header in damage:
+        save_file(content, path, metadata=header)
+        with pytest.raises(ValueError, match="e.safetensors is damaged"):
+            wam.load(path)
+
+
+def test_files_are_shared_as_the_umask_says_and_replaced_in_one_step(recorder, tmp_path):
+    _, e = explanation(recorder)
+    (plain := tmp_path / "plain").touch()
+    path = e.save(tmp_path / "e.safetensors")
+    assert path.stat().st_mode == plain.stat().st_mode
+    first = path.stat().st_ino
+    assert e.save(path).stat().st_ino != first
+
+    class Mine(wam.Pixel):
+        pass
+
+    with pytest.raises(TypeError, match="only explanations in Wavelet, Pixel, Fourier"):
+        replace(e, frame=Mine()).save(path)
+
+
+def test_copies_pickles_and_indices(recorder):
+    _, e = explanation(recorder)
+    for twin in (copy.deepcopy(e), pickle.loads(pickle.dumps(e))):
+        assert torch.equal(twin.heatmap(), e.heatmap()) and twin.frame == e.frame
+    for index in (np.int64(1), torch.tensor(1), -2):
+        assert torch.equal(e[index].score, e.score[1:2]) and len(e[index].attributions) == 1
+    assert torch.equal(e[::-1].score, e.score.flip(0)) and torch.equal(e[[2, 0]].score, e.score[[2, 0]])
+    assert e.to(torch.float32).target.dtype == torch.int64 and e.to(torch.float32).score.dtype == torch.float32
+    with pytest.raises(IndexError):
+        e[3]
 
 
 def test_a_failed_save_leaves_the_old_file_and_nothing_else(recorder, tmp_path):

@@ -163,9 +163,13 @@ def test_transforms_ignore_autocast():
     [
         (lambda: wam.Wavelet("db44", 1, 2), "did you mean.*db4"),
         (lambda: wam.Wavelet("haar", 1, 2, mode="mirror"), "unknown boundary mode 'mirror'.*reflect"),
-        (lambda: wam.Wavelet("haar", 0, 2), "levels must be a positive integer, got 0"),
+        (lambda: wam.Wavelet("haar", 0, 2), "levels must be an integer of at least 1, got 0"),
         (lambda: wam.Wavelet("haar", 1, 4), "ndim must be 1, 2 or 3, got 4"),
-        (lambda: wam.Fourier(0, 1), "levels must be a positive integer"),
+        (lambda: wam.Wavelet("DB4", 1, 2), "did you mean db4"),
+        (lambda: wam.Wavelet("morlet", 1, 2), "see pywt.wavelist"),
+        (lambda: wam.Wavelet("haar", True, 2), "got True"),
+        (lambda: wam.Wavelet("haar", 1, 2.0), "ndim must be an integer.*2.0"),
+        (lambda: wam.Fourier(0, 1), "levels must be an integer"),
         (lambda: wam.Wavelet("db4", 6, 2).analysis(torch.ones(1, 3, 224, 224)), r"6 levels.*\(224, 224\).*at most 5"),
         (lambda: wam.Fourier(7, 2).analysis(torch.ones(1, 3, 64, 32)), "at most 6"),
         (lambda: wam.Wavelet("haar", 1, 2).analysis(torch.ones(3, 8, 8)), r"2 spatial axes.*\(3, 8, 8\)"),
@@ -176,6 +180,31 @@ def test_transforms_ignore_autocast():
 def test_bad_input_names_the_value_and_the_fix(call, message):
     with pytest.raises(ValueError, match=message):
         call()
+
+
+@pytest.mark.parametrize("other", [wam.Wavelet("haar", 3, 2), wam.Wavelet("db4", 2, 2), wam.Fourier(2, 2)], ids=str)
+def test_coefficients_of_another_frame_are_refused(other):
+    x = torch.randn(1, 1, 36, 40)
+    for frame in (wam.Wavelet("haar", 2, 2), wam.Fourier(3, 2)):
+        with pytest.raises(ValueError, match="not coefficients of"):
+            frame.synthesis(other.analysis(x))
+
+
+@pytest.mark.parametrize("name", ["haar", "db4", "sym8"])
+def test_a_lone_row_is_transformed_as_in_a_batch(name):
+    x = torch.randn(3, 1, 1000)
+    frame = wam.Wavelet(name, 2, 1)
+    together, alone = frame.analysis(x)[1].pack()[0], frame.analysis(x[1:2]).pack()[0]
+    assert torch.equal(together, alone)
+    assert torch.equal(frame.pullback(x)[1].pack()[0], frame.pullback(x[1:2]).pack()[0])
+
+
+def test_transforms_keep_full_precision_on_a_gpu():
+    if not torch.cuda.is_available():
+        pytest.skip("needs a GPU")
+    x, frame = torch.randn(2, 3, 224, 224, device="cuda"), wam.Wavelet("db4", 3, 2)
+    torch.backends.cudnn.allow_tf32 = True
+    assert (frame.synthesis(frame.analysis(x)) - x).abs().max() < 1e-5 and torch.backends.cudnn.allow_tf32
 
 
 @pytest.mark.parametrize("x", [torch.ones(1, 1, 8, 8, dtype=torch.int64), torch.ones(1, 1, 8, 8).half(), [[1.0]]])

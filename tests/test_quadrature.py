@@ -49,12 +49,30 @@ def test_adaptive_nodes_follow_the_change_of_each_sample():
     torch.testing.assert_close(alpha[:, 2], quadrature.fixed("quadratic", 16).alpha, rtol=0, atol=0.002)
 
 
+def test_adaptive_nodes_share_the_steps_as_stated():
+    """All change in the first of eight intervals: it gets 1/2 * 1/8 + 1/2 of the steps, the others 1/16 each."""
+    path = quadrature.sweep()
+    scores = torch.stack([(path > 0).double(), (path > 0).double() + 3 * (path == 1)], dim=1)
+    alpha, _ = quadrature.adaptive(scores, 160)
+    counts = torch.histc(alpha[:, 0].sqrt(), 8, 0, 1)
+    assert counts.tolist() == [90] + [10] * 7
+    # changes of 1 and 3: the second half of the density goes by the square roots, 1 : sqrt(3)
+    counts = torch.histc(alpha[:, 1].sqrt(), 8, 0, 1)
+    assert abs(counts[0] - 10 - 80 / (1 + 3**0.5)) <= 1 and abs(counts[-1] - 10 - 80 / (1 + 3**-0.5)) <= 1
+
+
+def test_adaptive_nodes_do_not_see_the_last_digits():
+    scores = torch.linspace(0, 3, quadrature.SWEEP, dtype=torch.float64)[:, None].exp()
+    first, again = quadrature.adaptive(scores, 9), quadrature.adaptive(scores + 1e-6 * torch.randn_like(scores), 9)
+    assert torch.equal(first.alpha, again.alpha) and torch.equal(first.weight, again.weight)
+
+
 @pytest.mark.parametrize(
     ("rule", "steps", "message"),
     [
         ("simpson", 4, "choose one of"),
         ("trapezoidal", 4, "did you mean 'trapezoid'"),
-        ("quadratic", 0, "at least 1 for quadratic nodes, got 0"),
+        ("quadratic", 0, "at least 1, got 0"),
         ("quadratic", 2.0, "got 2.0"),
     ],
 )

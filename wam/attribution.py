@@ -17,6 +17,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from wam import quadrature
+from wam.checks import positive
 from wam.explanation import Explanation
 from wam.frames import Frame
 from wam.scoring import Model, as_target, chunks, frozen, gradient, predict, scores, select
@@ -43,9 +44,10 @@ def saliency(
     ----------
     model
         Any callable from ``(batch, channels, *spatial)`` to scores ``(batch, classes)``; logits are recommended. A
-        module is put in evaluation mode for the call and restored. No parameter ever gets a gradient.
+        module, or a method of one, is put in evaluation mode for the call and restored; a plain function is called as
+        it is. No parameter ever gets a gradient.
     x
-        The inputs, ``float32`` or ``float64``, on the device of the model.
+        The inputs, ``float32`` or ``float64``, on the device of the model. The explanation keeps a copy.
     target
         A class, one class per sample, or ``None`` for the predicted class.
     frame
@@ -74,13 +76,14 @@ def saliency(
     ----------
     Simonyan et al., Deep inside convolutional networks, 2014. Paper, section 3.1.
     """
-    target, max_batch = _checked(x, target, frame, max_batch)
+    x, target, max_batch = _checked(model, x, target, frame, max_batch)
     found = []
     with frozen(model):
         for start in range(0, len(x), max_batch):
             part = slice(start, start + max_batch)
-            found.append(gradient(model, x[part], None if target is None else target[part]))
-    g, score, target = (torch.cat(values).detach() for values in zip(*found))
+            g, score, chosen = gradient(model, x[part], None if target is None else target[part])
+            found.append((g, score.detach(), chosen))
+    g, score, target = map(torch.cat, zip(*found))
     return Explanation(frame.pullback(_finite(g)), frame.analysis(x), target, score, frame, "saliency")
 
 
@@ -111,8 +114,8 @@ def smoothgrad(
     noise
         :math:`\sigma` as a share of the range (maximum minus minimum) of each sample; ``None`` means :data:`NOISE`.
     seed
-        Draw :math:`i` depends on ``(seed, i)`` alone: it is the same for every sample, for every ``max_batch``, on
-        every device, and the first draws of a longer run are those of a shorter one.
+        Draw :math:`i` depends on ``(seed, i)`` and the shape of a sample alone: it is the same for every sample, for
+        every ``max_batch``, on every device, and the first draws of a longer run are those of a shorter one.
     max_batch
         The largest number of inputs in one pass of the model, over samples and draws together; by default the
         length of ``x``. Memory does not grow with ``samples``.
@@ -141,8 +144,8 @@ def smoothgrad(
     ----------
     Smilkov et al., SmoothGrad, 2017. Paper, section 3.1.
     """
-    target, max_batch = _checked(x, target, frame, max_batch)
-    _positive(samples, "samples")
+    x, target, max_batch = _checked(model, x, target, frame, max_batch)
+    samples, seed = positive(samples, "samples"), positive(seed, "seed", least=0)
     noise = NOISE[min(x.ndim - 2, 3)] if noise is None else float(noise)
     if not 0 <= noise < float("inf"):
         raise ValueError(f"noise must be a share of the range, at least 0, got {noise!r}")
@@ -193,7 +196,9 @@ def integrated_gradients(
         The number of gradient evaluations per sample.
     nodes
         Where they are: one of :data:`wam.quadrature.RULES`. ``"adaptive"`` spends :data:`wam.quadrature.SWEEP`
-        forward passes first.
+        points of the score first (two of
+        them are needed anyway); it alone depends on the score, so that on a real network its nodes may, rarely, differ
+        between a sample alone and the same sample in a batch.
     baseline
         :math:`x_0`, in model space: a number, or a tensor that broadcasts to ``x``. ``None`` is 0, which for an
         image model with normalised inputs is the *mean colour*, not black (for black pass ``model.black``).
@@ -222,8 +227,8 @@ def integrated_gradients(
     ----------
     Sundararajan et al., Axiomatic attribution for deep networks, 2017. Paper, section 3.1.
     """
-    target, max_batch = _checked(x, target, frame, max_batch)
-    quadrature.check_rule(nodes, steps)
+    x, target, max_batch = _checked(model, x, target, frame, max_batch)
+    steps = quadrature.check_rule(nodes, steps)
     x0, shared = _baseline(baseline, x)
     with frozen(model):
         score, target = predict(model, x, target, max_batch)
@@ -245,14 +250,18 @@ def integrated_gradients(
     z = frame.analysis(x)
     attributions = frame.pullback(g) * (z if baseline is None else frame.analysis(x - x0))
     gap = (attributions.scale_sums().sum(1) - (score - baseline_score)).abs()
-    settings = {"steps": steps, "nodes": nodes, "baseline": "tensor" if isinstance(baseline, Tensor) else baseline}
+    origin = baseline if baseline is None else float(x0.flatten()[0]) if x0.unique().numel() == 1 else "tensor"
+    settings = {"steps": steps, "nodes": nodes, "baseline": origin}
     name = "integrated gradients"
     return Explanation(attributions, z, target, score, frame, name, settings, baseline_score, gap)
 
 
 def _baseline(baseline: float | Tensor | None, x: Tensor) -> tuple[Tensor, bool]:
     """The baseline as a batch like ``x``, and whether all samples share it."""
-    x0 = torch.as_tensor(0.0 if baseline is None else baseline, dtype=x.dtype, device=x.device)
+    try:
+        x0 = torch.as_tensor(0.0 if baseline is None else baseline, dtype=x.dtype, device=x.device).detach()
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"the baseline must be a number or a tensor, got {baseline!r}") from None
     shared = x0.ndim < x.ndim or x0.shape[0] == 1
     try:
         batch = x0.expand_as(x)
@@ -272,19 +281,20 @@ def _baseline_score(model: Model, x0: Tensor, shared: bool, target: Tensor, max_
     return select(output.expand(len(target), -1), target)[0]
 
 
-def _checked(x: Tensor, target: Target, frame: Frame, max_batch: int | None) -> tuple[Tensor | None, int]:
+def _checked(
+    model: Model, x: Tensor, target: Target, frame: Frame, max_batch: int | None
+) -> tuple[Tensor, Tensor | None, int]:
+    """The inputs as a plain tensor of our own, one target per sample, and the size of a chunk; or an error."""
+    if not callable(model):
+        raise TypeError(f"model must be a module or a function, got {model!r}")
+    if not isinstance(frame, Frame):
+        raise TypeError(f"frame must be a frame, such as wam.Wavelet('haar', levels=3, ndim=2), got {frame!r}")
     frame.check(x)
     finite = x.flatten(1).isfinite().all(1)
     if not bool(finite.all()):
         raise ValueError(f"samples {(~finite).nonzero()[:, 0].tolist()} hold NaN or infinite values")
-    max_batch = len(x) if max_batch is None else max_batch
-    _positive(max_batch, "max_batch")
-    return as_target(target, len(x), x.device), max_batch
-
-
-def _positive(value: int, name: str) -> None:
-    if not isinstance(value, int) or value < 1:
-        raise ValueError(f"{name} must be a positive integer, got {value!r}")
+    max_batch = len(x) if max_batch is None else positive(max_batch, "max_batch")
+    return x.detach().clone().as_subclass(Tensor), as_target(target, len(x), x.device), max_batch
 
 
 def _finite(g: Tensor) -> Tensor:
@@ -309,7 +319,8 @@ def _mean_gradient(
     weights = weights.to(x.device, wide).view(*weights.shape, *[1] * (x.ndim - 1))
     with tqdm(total=weights.shape[0] * len(x), disable=not progress, unit="gradient", leave=False) as bar:
         for pieces in chunks(weights.shape[0], len(x), max_batch):
-            inputs = torch.cat([point(draw, part) for draw, part in pieces])
+            inputs = [point(draw, part) for draw, part in pieces]
+            inputs = torch.cat(inputs) if len(inputs) > 1 else inputs[0]
             # the spent graph lives until the next pass: see gradient()
             g, spent, _ = gradient(model, inputs, torch.cat([target[part] for _, part in pieces]))
             for (draw, part), piece in zip(pieces, g.split([part.stop - part.start for _, part in pieces])):

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping
+import operator
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any, NamedTuple
@@ -49,7 +50,7 @@ class Coefficients:
     Notes
     -----
     Nothing is written in place: every operation returns a new container. Devices and dtypes are those of the
-    bands. Iteration is over scales and bands; ``c[i]`` is sample ``i`` as a batch of one.
+    bands. ``c[i]`` is sample ``i`` as a batch of one, ``c[1:]`` a batch without the first.
 
     Examples
     --------
@@ -67,9 +68,9 @@ class Coefficients:
     def __post_init__(self) -> None:
         if not self.bands:
             raise ValueError("coefficients need at least one band")
-        leading = {tuple(band.shape[:2]) for band in self.bands.values()}
-        if len(leading) > 1:
-            raise ValueError(f"bands differ in (batch, channels): {sorted(leading)}")
+        kinds = {(*band.shape[:2], band.dtype) for band in self.bands.values()}
+        if len(kinds) > 1 or self._first.ndim < 3:
+            raise ValueError(f"bands must be (batch, channels, *band) of one dtype; they differ or are short: {kinds}")
         object.__setattr__(self, "bands", MappingProxyType(dict(self.bands)))
         object.__setattr__(self, "shape", tuple(self.shape))
 
@@ -128,7 +129,9 @@ class Coefficients:
         """
         mine, theirs = self._layout(), other._layout()
         if mine != theirs:
-            raise ValueError(f"coefficients of different layouts: {mine} and {theirs}; use one frame for both")
+            apart = [(a, b) for a, b in zip((*mine.bands, mine.shape), (*theirs.bands, theirs.shape)) if a != b]
+            what = apart[0] if apart else (f"{len(mine.bands)} bands", len(theirs.bands))
+            raise ValueError(f"coefficients of different layouts, {what[0]} and {what[1]}: use one frame for both")
         pairs = {key: function(band, other.bands[key]) for key, band in self.bands.items()}
         return Coefficients(pairs, self.shape)
 
@@ -152,8 +155,12 @@ class Coefficients:
     def __truediv__(self, other: Coefficients | float) -> Coefficients:
         return self._combine(torch.div, other)
 
+    def __rsub__(self, other: float) -> Coefficients:
+        return -self + other
+
     __radd__ = __add__
     __rmul__ = __mul__
+    __array_ufunc__ = None  # a NumPy number on the left leaves the operation to this class
 
     def __neg__(self) -> Coefficients:
         return self.map(torch.neg)
@@ -169,11 +176,12 @@ class Coefficients:
         """Move or cast every band, as :meth:`torch.Tensor.to` does."""
         return self.map(lambda band: band.to(*args, **kwargs))
 
-    def __getitem__(self, sample: int | slice) -> Coefficients:
-        if isinstance(sample, int):
-            sample = range(len(self))[sample]
-            sample = slice(sample, sample + 1)
-        return self.map(lambda band: band[sample])
+    def __getitem__(self, sample: int | slice | Sequence[int]) -> Coefficients:
+        chosen = positions(sample, len(self))
+        return self.map(lambda band: band[chosen])
+
+    def __reduce__(self):
+        return Coefficients, (dict(self.bands), self.shape)
 
     def level(self, scale: Scale) -> Coefficients:
         r"""Keep one scale and set every other band to zero.
@@ -274,8 +282,9 @@ class Coefficients:
     def scalogram(self) -> Tensor:
         """In one dimension, every band stretched to the length of the input: ``(batch, channels, scales, length)``.
 
-        Coefficient :math:`k` of level :math:`j` covers the :math:`2^j` samples around its own place; the few that
-        long wavelets keep beyond either end are left out.
+        Coefficient :math:`k` of level :math:`j` fills the :math:`2^j` samples around its place on the grid; the few
+        that long wavelets keep beyond either end are left out. The energy of long asymmetric filters (``db10`` and
+        longer) lies beside that place; symlets keep it there.
 
         Raises
         ------
@@ -290,6 +299,21 @@ class Coefficients:
             beyond = band.shape[2] * 2**level - self.shape[0]
             rows.append(band[:, :, (time + beyond // 2).div(2**level, rounding_mode="floor")])
         return torch.stack(rows, dim=2)
+
+
+def positions(sample: int | slice | Sequence[int], length: int) -> list[int]:
+    """The samples that an index, a slice or several indices mean, as a list.
+
+    >>> from wam.coefficients import positions
+    >>> positions(-1, 4), positions(slice(None, None, -2), 4), positions([0, 2], 4)
+    ([3], [3, 1], [0, 2])
+    """
+    if isinstance(sample, slice):
+        return list(range(length)[sample])
+    try:
+        return [range(length)[operator.index(sample)]]
+    except TypeError:
+        return [range(length)[operator.index(i)] for i in sample]
 
 
 def _scale(key: Band) -> Scale:

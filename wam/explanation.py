@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from wam.coefficients import Coefficients, Scale
+from wam.coefficients import Coefficients, Scale, positions
 from wam.frames import Fourier, Frame, Pixel, Wavelet
 
 FORMAT = "wam-explanation-1"
@@ -41,7 +41,8 @@ class Explanation:
     frame
         The frame of both.
     method, settings
-        How it was made: the name of the method, and its parameters.
+        How it was made: the name of the method, and its parameters, as numbers and text (a baseline that was a tensor
+        is recorded as ``"tensor"``).
     baseline_score, completeness_gap
         For integrated gradients: :math:`f_c(x_0)` and
         :math:`|\sum \gamma - (f_c(x) - f_c(x_0))|`, ``(batch,)`` each; otherwise ``None``.
@@ -71,19 +72,18 @@ class Explanation:
     def __repr__(self) -> str:
         return f"Explanation({self.method} of {len(self)} inputs, {self.frame}, target {self.target.tolist()})"
 
-    def __getitem__(self, sample: int | slice) -> Explanation:
-        if isinstance(sample, int):
-            sample = range(len(self))[sample]
-            sample = slice(sample, sample + 1)
-        return self._each(lambda value: value[sample])
+    def __getitem__(self, sample: int | slice | Sequence[int]) -> Explanation:
+        chosen = positions(sample, len(self))
+        return self._each(lambda value: value[chosen])
 
     def _each(self, function) -> Explanation:
         values = {name: getattr(self, name) for name in _CONTAINERS + _VECTORS}
         return replace(self, **{name: v if v is None else function(v) for name, v in values.items()})
 
     def to(self, *args: Any, **kwargs: Any) -> Explanation:
-        """Move everything to a device, as :meth:`torch.Tensor.to` does."""
-        return self._each(lambda value: value.to(*args, **kwargs))
+        """Move everything to a device, as :meth:`torch.Tensor.to` does; a dtype is for all but the target."""
+        moved = self._each(lambda value: value.to(*args, **kwargs))
+        return replace(moved, target=self.target.to(moved.score.device))
 
     # --- where and what ---------------------------------------------------------------------------------------
 
@@ -102,7 +102,9 @@ class Explanation:
     def scale_heatmaps(self) -> Tensor:
         """Where, scale by scale: ``(batch, scales, *spatial)``, coarse to fine; their sum is :meth:`heatmap`."""
         magnitudes = _over_channels(self.attributions)
-        return torch.cat([self.frame.spread(magnitudes.level(scale)) for scale in self.scales], dim=1)
+        parts = [magnitudes.level(scale).bands for scale in self.scales]
+        stacked = {key: torch.cat([part[key] for part in parts], dim=1) for key in magnitudes.bands}
+        return self.frame.spread(Coefficients(stacked, magnitudes.shape))
 
     def scale_profile(self) -> Tensor:
         r"""What: the share of :math:`|\gamma|` in every scale, ``(batch, scales)``; rows sum to 1.
@@ -143,8 +145,15 @@ class Explanation:
     # --- files ------------------------------------------------------------------------------------------------
 
     def save(self, path: str | os.PathLike) -> Path:
-        """Write everything to one safetensors file; an interrupted save leaves no file under ``path``.
+        """Write everything to one safetensors file; an interrupted save leaves what was under ``path`` before.
 
+        Raises
+        ------
+        TypeError
+            If the frame is not one of this package, so that :func:`load` could not make it again.
+
+        Examples
+        --------
         >>> import tempfile, torch, wam
         >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(8, 2))
         >>> e = wam.saliency(net, torch.randn(1, 1, 8), frame=wam.Pixel())
@@ -153,6 +162,8 @@ class Explanation:
         'saliency'
         """
         path = Path(path)
+        if type(self.frame) not in _FRAMES.values():
+            raise TypeError(f"only explanations in {', '.join(_FRAMES)} can be saved, not in {self.frame!r}")
         tensors = {name: getattr(self, name) for name in _VECTORS if getattr(self, name) is not None}
         for name in _CONTAINERS:
             for (level, orientation), band in getattr(self, name).bands.items():
@@ -170,6 +181,7 @@ class Explanation:
         try:
             tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
             save_file(tensors, scratch, metadata={"format": FORMAT, "explanation": json.dumps(head)})
+            os.chmod(scratch, 0o666 & ~_umask())
             os.replace(scratch, path)
         except BaseException:
             Path(scratch).unlink(missing_ok=True)
@@ -198,14 +210,28 @@ def load(path: str | os.PathLike) -> Explanation:
         raise ValueError(f"{path} is truncated or is not a safetensors file: {error}") from error
     if meta.get("format") != FORMAT:
         raise ValueError(f"{path} has format {meta.get('format')!r}, this version reads {FORMAT!r}; recompute it")
-    head = json.loads(meta["explanation"])
-    keys, shape = [tuple(key) for key in head["bands"]], tuple(head["shape"])
-    frame = _FRAMES[head["frame"]["type"]](**head["frame"]["fields"])
-    containers = {
-        name: Coefficients({key: tensors[f"{name}/{key[0]}/{key[1]}"] for key in keys}, shape) for name in _CONTAINERS
-    }
-    vectors = {name: tensors.get(name) for name in _VECTORS}
-    return Explanation(frame=frame, method=head["method"], settings=head["settings"], **containers, **vectors)
+    try:
+        head = json.loads(meta["explanation"])
+        keys, shape = [tuple(key) for key in head["bands"]], tuple(head["shape"])
+        frame = _FRAMES[head["frame"]["type"]](**head["frame"]["fields"])
+        containers = {}
+        for name in _CONTAINERS:
+            bands = {key: tensors[f"{name}/{key[0]}/{key[1]}"] for key in keys}
+            containers[name] = Coefficients(bands, shape)
+        containers["attributions"].zip_map(torch.add, containers["coefficients"])  # of one layout
+        vectors = {"target": tensors["target"], "score": tensors["score"]}
+        vectors |= {name: tensors.get(name) for name in _VECTORS[2:]}
+        return Explanation(frame=frame, method=head["method"], settings=head["settings"], **containers, **vectors)
+    except (KeyError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{path} is damaged: {type(error).__name__}: {error}; compute the explanation again"
+        ) from error
+
+
+def _umask() -> int:
+    mask = os.umask(0)
+    os.umask(mask)
+    return mask
 
 
 def _over_channels(attributions: Coefficients) -> Coefficients:

@@ -11,6 +11,8 @@ import difflib
 import math
 import warnings
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, lru_cache
 from typing import get_args
@@ -20,6 +22,7 @@ import pywt
 import torch
 from torch import Tensor
 
+from wam.checks import positive
 from wam.coefficients import Band, Coefficients
 
 MODES = get_args(ptwt.constants.BoundaryMode)
@@ -38,6 +41,7 @@ class Frame(ABC):
     """
 
     ndim: int | None = None
+    """How many spatial axes the inputs must have; ``None`` for any."""
 
     @abstractmethod
     def analysis(self, x: Tensor) -> Coefficients:
@@ -53,7 +57,11 @@ class Frame(ABC):
 
     @abstractmethod
     def spread(self, magnitudes: Coefficients) -> Tensor:
-        """Lay non-negative ``magnitudes`` out over the supports of their atoms: the sum of each sample is kept."""
+        """Lay non-negative ``magnitudes`` out over the supports of their atoms.
+
+        The sum of each sample is kept, but for magnitudes on atoms that lie wholly outside the input; a pullback has
+        none.
+        """
 
     def check(self, x: Tensor) -> None:
         """Raise an error that names the fix if ``x`` is not a batch that this frame can transform.
@@ -127,14 +135,15 @@ class Wavelet(Frame):
     def __post_init__(self) -> None:
         known = pywt.wavelist(kind="discrete")
         if self.name not in known:
-            near = difflib.get_close_matches(str(self.name), known, n=4, cutoff=0.4) or known[:4]
-            raise ValueError(f"unknown discrete wavelet {self.name!r}; did you mean {', '.join(near)}?")
+            near = difflib.get_close_matches(str(self.name).lower(), known, n=4, cutoff=0.5)
+            hint = f"did you mean {', '.join(near)}?" if near else 'see pywt.wavelist(kind="discrete")'
+            raise ValueError(f"unknown discrete wavelet {self.name!r}; {hint}")
         if self.mode not in MODES:
             raise ValueError(f"unknown boundary mode {self.mode!r}; choose one of {', '.join(MODES)}")
-        if self.ndim not in _ANALYSIS:
-            raise ValueError(f"ndim must be 1, 2 or 3, got {self.ndim!r}")
-        if not isinstance(self.levels, int) or self.levels < 1:
-            raise ValueError(f"levels must be a positive integer, got {self.levels!r}")
+        for field in ("levels", "ndim"):
+            object.__setattr__(self, field, positive(getattr(self, field), field))
+        if self.ndim > 3:
+            raise ValueError(f"ndim must be 1, 2 or 3, got {self.ndim}")
         if self.name == "dmey":
             warnings.warn("dmey reconstructs its input to 1e-2 only; prefer e.g. sym8 or coif5", stacklevel=3)
 
@@ -146,8 +155,11 @@ class Wavelet(Frame):
         super().check(x)
         fit = self.max_levels(x.shape[2:])
         if self.levels > fit:
-            shape = tuple(x.shape[2:])
-            raise ValueError(f"{self.levels} levels of {self.name} do not fit an input of {shape}: at most {fit} do")
+            least = 2**self.levels * (pywt.Wavelet(self.name).dec_len - 1)
+            raise ValueError(
+                f"{self.levels} levels of {self.name} do not fit an input of {tuple(x.shape[2:])}: at most {fit} do; "
+                f"{self.levels} need {least} along every axis"
+            )
 
     def analysis(self, x: Tensor) -> Coefficients:
         self.check(x)
@@ -170,7 +182,9 @@ class Wavelet(Frame):
         return self._compose(kept, pair)
 
     def _decompose(self, x: Tensor, bank: pywt.Wavelet, mode: str) -> Coefficients:
-        with torch.autocast(x.device.type, enabled=False):
+        if self.ndim == 1 and x.shape[:2] == (1, 1):  # a lone row takes another kernel and rounds differently
+            return self._decompose(x.expand(2, -1, -1), bank, mode)[:1]
+        with _full_precision(x.device):
             approximation, *details = _ANALYSIS[self.ndim](x, bank, mode=mode, level=self.levels)
         bands: dict[Band, Tensor] = {(self.levels, "approx"): approximation}
         for level, detail in zip(range(self.levels, 0, -1), details):
@@ -179,14 +193,23 @@ class Wavelet(Frame):
         return Coefficients(bands, tuple(x.shape[2:]))
 
     def _compose(self, coefficients: Coefficients, bank: pywt.Wavelet) -> Tensor:
-        bands = coefficients.bands
+        bands, expected = coefficients.bands, self._layout(coefficients.shape)
+        if {key: tuple(band.shape[2:]) for key, band in bands.items()} != expected:
+            raise ValueError(f"these are not coefficients of {self} for an input of {coefficients.shape}")
         tree: list = [bands[self.levels, "approx"]]
         for level in range(self.levels, 0, -1):
             detail = [bands[level, orientation] for orientation in _DETAILS[self.ndim]]
             tree.append(_as_ptwt(detail))
-        with torch.autocast(coefficients.device.type, enabled=False):
+        with _full_precision(coefficients.device):
             x = _SYNTHESIS[self.ndim](tree if self.ndim == 1 else tuple(tree), bank)
         return x[(..., *(slice(0, n) for n in coefficients.shape))]
+
+    def _layout(self, shape: tuple[int, ...]) -> dict[Band, tuple[int, ...]]:
+        length, sizes = pywt.Wavelet(self.name).dec_len, {}
+        for level in range(1, self.levels + 1):
+            shape = tuple((n + length - 1) // 2 for n in shape)
+            sizes |= {(level, orientation): shape for orientation in _DETAILS[self.ndim]}
+        return sizes | {(self.levels, "approx"): shape}
 
 
 @dataclass(frozen=True)
@@ -250,9 +273,8 @@ class Fourier(Frame):
     ndim: int
 
     def __post_init__(self) -> None:
-        for value, field in ((self.levels, "levels"), (self.ndim, "ndim")):
-            if not isinstance(value, int) or value < 1:
-                raise ValueError(f"{field} must be a positive integer, got {value!r}")
+        for field in ("levels", "ndim"):
+            object.__setattr__(self, field, positive(getattr(self, field), field))
 
     def max_levels(self, shape: tuple[int, ...]) -> int:
         r"""How many levels have frequencies of their own: :math:`\lfloor \log_2 \max_i n_i \rfloor`."""
@@ -272,21 +294,38 @@ class Fourier(Frame):
         return Coefficients({key: flat[..., index.to(x.device)] for key, index in order.items()}, shape)
 
     def synthesis(self, coefficients: Coefficients) -> Tensor:
-        packed, _ = coefficients.pack()
-        order = torch.cat(list(_annuli(coefficients.shape, self.levels).values())).to(packed.device)
-        return _hartley(packed[..., order.argsort()].unflatten(2, coefficients.shape))
+        order = _annuli(coefficients.shape, self.levels)
+        sizes = {key: tuple(band.shape[2:]) for key, band in coefficients.bands.items()}
+        if sizes != {key: tuple(index.shape) for key, index in order.items()}:
+            raise ValueError(f"these are not coefficients of {self} for an input of {coefficients.shape}")
+        inverse = _inverse(coefficients.shape, self.levels).to(coefficients.device)
+        return _hartley(coefficients.pack()[0][..., inverse].unflatten(2, coefficients.shape))
 
     pullback = analysis
 
     def spread(self, magnitudes: Coefficients) -> Tensor:
         total = magnitudes.pack()[0].sum(2) / math.prod(magnitudes.shape)
-        return total.reshape(*total.shape, *[1] * len(magnitudes.shape)).expand(*total.shape, *magnitudes.shape)
+        return total.reshape(*total.shape, *[1] * len(magnitudes.shape)).expand(*total.shape, *magnitudes.shape).clone()
 
 
 def _hartley(x: Tensor) -> Tensor:
-    with torch.autocast(x.device.type, enabled=False):
+    with _full_precision(x.device):
         spectrum = torch.fft.fftn(x, dim=tuple(range(2, x.ndim)), norm="ortho")
     return spectrum.real - spectrum.imag
+
+
+@contextmanager
+def _full_precision(device: torch.device) -> Iterator[None]:
+    """No autocast, and no TensorFloat-32, which would leave a float32 transform ten bits of mantissa on a GPU."""
+    tf32 = torch.backends.cudnn.allow_tf32 if device.type == "cuda" else None
+    try:
+        if tf32:
+            torch.backends.cudnn.allow_tf32 = False
+        with torch.autocast(device.type, enabled=False):
+            yield
+    finally:
+        if tf32:
+            torch.backends.cudnn.allow_tf32 = True
 
 
 @lru_cache(maxsize=16)
@@ -295,6 +334,11 @@ def _annuli(shape: tuple[int, ...], levels: int) -> dict[Band, Tensor]:
     level = torch.floor(-torch.log2(torch.stack(axes).amax(0))).flatten()
     keys: list[Band] = [(levels, "approx"), *((j, "annulus") for j in range(levels, 0, -1))]
     return {key: (level > levels if key[1] == "approx" else level == key[0]).nonzero()[:, 0] for key in keys}
+
+
+@lru_cache(maxsize=16)
+def _inverse(shape: tuple[int, ...], levels: int) -> Tensor:
+    return torch.cat(list(_annuli(shape, levels).values())).argsort()
 
 
 @cache

@@ -14,6 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from wam.checks import positive
+
 RULES = ("quadratic", "gauss-legendre", "trapezoid", "adaptive")
 """The names of the rules; the first is the default of :func:`wam.integrated_gradients`."""
 
@@ -28,8 +30,8 @@ class Nodes(NamedTuple):
     weight: Tensor
 
 
-def check_rule(rule: str, steps: int) -> None:
-    """Raise an error that names the rules if there is no such rule, or too few steps for it.
+def check_rule(rule: str, steps: int) -> int:
+    """``steps`` as an integer, or an error that names the rules if there is no such rule, or too few steps for it.
 
     Raises
     ------
@@ -40,9 +42,7 @@ def check_rule(rule: str, steps: int) -> None:
         near = difflib.get_close_matches(str(rule), RULES, n=1)
         hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(RULES)}"
         raise ValueError(f"unknown rule {rule!r} for the nodes; {hint}")
-    least = 2 if rule == "trapezoid" else 1
-    if not isinstance(steps, int) or steps < least:
-        raise ValueError(f"steps must be an integer of at least {least} for {rule} nodes, got {steps!r}")
+    return positive(steps, f"steps ({rule} nodes)", least=2 if rule == "trapezoid" else 1)
 
 
 def fixed(rule: str, steps: int) -> Nodes:
@@ -62,7 +62,7 @@ def fixed(rule: str, steps: int) -> Nodes:
     >>> quadrature.fixed("quadratic", 2)
     Nodes(alpha=tensor([0.0625, 0.5625], dtype=torch.float64), weight=tensor([0.2500, 0.7500], dtype=torch.float64))
     """
-    check_rule(rule, steps)
+    steps = check_rule(rule, steps)
     if rule == "quadratic":
         u = (np.arange(steps) + 0.5) / steps
         alpha, weight = u**2, 2 * u / steps
@@ -88,6 +88,9 @@ def adaptive(scores: Tensor, steps: int) -> Nodes:
     to 1). One node is in the middle of each of the resulting cells, which is its weight. The first term keeps any
     part of the path from being starved of nodes.
 
+    Changes are rounded to 1/1024 of their sum first. The scores of a real network depend in their last digits on the
+    other inputs of the batch; the nodes then do not, unless a change lies right between two steps of the rounding.
+
     Parameters
     ----------
     scores
@@ -100,10 +103,11 @@ def adaptive(scores: Tensor, steps: int) -> Nodes:
     Nodes
         ``(steps, batch)`` each, in the order of the path, on the CPU.
     """
-    change = scores.detach().double().cpu().diff(dim=0).abs().sqrt()
+    change = scores.detach().double().cpu().diff(dim=0).abs()
+    change = (1024 * change / change.sum(0).clamp_min(1e-300)).round().sqrt()
     uniform = torch.full_like(change, 1 / (SWEEP - 1))
     total = change.sum(0)
-    density = torch.where(total > 0, 0.5 * uniform + 0.5 * change / total.clamp_min(1e-300), uniform)
+    density = torch.where(total > 0, 0.5 * uniform + 0.5 * change / total.clamp_min(1), uniform)
     share = np.concatenate([np.zeros((1, density.shape[1])), density.cumsum(0).numpy()])
     u, quantiles = np.linspace(0, 1, SWEEP), np.linspace(0, 1, steps + 1)
     edges = np.stack([np.interp(quantiles, column / column[-1], u) for column in share.T], axis=1) ** 2
