@@ -167,3 +167,14 @@ def test_a_failed_save_leaves_the_old_file_and_nothing_else(recorder, tmp_path):
     with pytest.raises(TypeError):
         broken.save(path)
     assert path.read_bytes() == before and len(list(tmp_path.iterdir())) == 1
+
+
+def test_settings_say_how_it_was_made_and_can_be_saved(recorder, tmp_path):
+    model, x, frame = recorder(2, 21, 24), torch.randn(1, 2, 21, 24, dtype=torch.float64), wam.Pixel()
+    black = torch.tensor([-1.0, 0.5]).view(2, 1, 1)
+    for baseline, recorded in ((None, None), (-0.5, -0.5), (np.float32(0.5), 0.5), (black, "tensor")):
+        e = wam.integrated_gradients(model, x, 0, frame=frame, steps=np.int64(2), baseline=baseline)
+        assert e.settings == {"steps": 2, "nodes": "quadratic", "baseline": recorded}
+        assert wam.load(e.save(tmp_path / "e")).settings == e.settings
+    e = wam.smoothgrad(model, x, 0, frame=frame, samples=2, noise=np.float32(0.5), seed=np.int64(3))
+    assert wam.load(e.save(tmp_path / "e")).settings == {"samples": 2, "noise": 0.5, "seed": 3}

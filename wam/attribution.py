@@ -250,7 +250,7 @@ def integrated_gradients(
     z = frame.analysis(x)
     attributions = frame.pullback(g) * (z if baseline is None else frame.analysis(x - x0))
     gap = (attributions.scale_sums().sum(1) - (score - baseline_score)).abs()
-    origin = baseline if baseline is None else float(x0.flatten()[0]) if x0.unique().numel() == 1 else "tensor"
+    origin = baseline if baseline is None else "tensor" if torch.as_tensor(baseline).numel() > 1 else float(baseline)
     settings = {"steps": steps, "nodes": nodes, "baseline": origin}
     name = "integrated gradients"
     return Explanation(attributions, z, target, score, frame, name, settings, baseline_score, gap)
