@@ -339,7 +339,7 @@ for row, (method, title) in enumerate(kinds.items(), start=1):
     for column, i in enumerate(at):
         plots.mosaic(axes[row, column], e.attributions, i, title=title)
     share = e.scale_profile()[at, 0]
-    alt += f"{title}, {percent(share.min())} to {percent(share.max())}; "
+    alt += f"{title}, {percent(share.min(), 1)} to {percent(share.max(), 1)}; "
 caption = f"Fig. 6 on {names[0]}: rows are methods, columns photographs; every band scaled to itself."
 book.figure(fig, alt.removesuffix("; ") + ".", caption)
 
