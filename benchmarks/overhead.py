@@ -58,6 +58,7 @@ def main() -> None:
     parser.add_argument("--batch", type=int, default=4)
     parser.add_argument("--evaluations", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rules", nargs="+", choices=quadrature.RULES, default=list(quadrature.RULES))
     args = parser.parse_args()
 
     model = models.load(args.model, device=args.device).requires_grad_(False)
@@ -73,7 +74,7 @@ def main() -> None:
     for name in ("haar", "db4"):
         frame = wam.Wavelet(name, levels=3, ndim=2)
         calls[f"SG {name}"] = lambda f=frame: wam.smoothgrad(model, x, target, frame=f, samples=n)
-        for rule in quadrature.RULES:
+        for rule in args.rules:
             calls[f"IG {name} {rule}"] = lambda f=frame, r=rule: wam.integrated_gradients(
                 model, x, target, frame=f, steps=n, nodes=r
             )

@@ -129,8 +129,8 @@ def smoothgrad(
 
     Notes
     -----
-    Gradients are added draw by draw in ``float64``, so the result does not depend on ``max_batch`` beyond what the
-    kernels of the model do.
+    Gradients are added draw by draw, so the result does not depend on ``max_batch`` beyond what the kernels of the
+    model do.
 
     Examples
     --------
@@ -314,9 +314,8 @@ def _mean_gradient(
     progress: bool,
 ) -> Tensor:
     """The weighted sum over draws of the gradients at ``point(draw, samples)``; ``weights`` is (draws, batch)."""
-    wide = torch.float32 if x.device.type == "mps" else torch.float64
-    total = torch.zeros_like(x, dtype=wide)
-    weights = weights.to(x.device, wide).view(*weights.shape, *[1] * (x.ndim - 1))
+    total = torch.zeros_like(x)
+    weights = weights.to(x).view(*weights.shape, *[1] * (x.ndim - 1))
     with tqdm(total=weights.shape[0] * len(x), disable=not progress, unit="gradient", leave=False) as bar:
         for pieces in chunks(weights.shape[0], len(x), max_batch):
             inputs = [point(draw, part) for draw, part in pieces]
@@ -326,4 +325,4 @@ def _mean_gradient(
             for (draw, part), piece in zip(pieces, g.split([part.stop - part.start for _, part in pieces])):
                 total[part].addcmul_(weights[draw, part], piece)
             bar.update(len(inputs))
-    return _finite(total).to(x.dtype)
+    return _finite(total)
