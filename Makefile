@@ -94,7 +94,7 @@ $(LEDGER): book/ledger.md $(EXECUTED)
 	@mkdir -p $(@D) $(SITE)/ledger
 	@rm -f $(filter-out $(CHAPTERS:%=$(SITE)/ledger/%.json),$(wildcard $(SITE)/ledger/*.json))
 	$(BIN)/python -m wam.book $(SITE)/ledger build/ledger.md
-	cat $< build/ledger.md > $@.part
+	{ cat $<; echo; cat build/ledger.md; } > $@.part
 	mv $@.part $@
 
 # --all: pages that Sphinx has read before are read again, or their warnings would be forgotten
