@@ -5,7 +5,8 @@ from importlib import import_module
 from wam.attribution import integrated_gradients, saliency, smoothgrad
 from wam.coefficients import Coefficients
 from wam.explanation import Explanation, load
-from wam.frames import Fourier, Frame, Pixel, Wavelet
+from wam.fourier import Fourier
+from wam.frames import Frame, Pixel, Wavelet
 
 __version__ = "0.1.0"
 

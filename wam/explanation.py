@@ -16,7 +16,8 @@ from safetensors.torch import save_file
 from torch import Tensor
 
 from wam.coefficients import Coefficients, Scale, positions
-from wam.frames import Fourier, Frame, Pixel, Wavelet
+from wam.fourier import Fourier
+from wam.frames import Frame, Pixel, Wavelet
 
 FORMAT = "wam-explanation-1"
 """The version of the file format."""

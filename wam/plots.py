@@ -23,7 +23,8 @@ from torch import Tensor
 
 from wam.coefficients import Coefficients, Scale
 from wam.explanation import Explanation
-from wam.frames import Fourier, Wavelet
+from wam.fourier import Fourier
+from wam.frames import Wavelet
 
 WIDTH = 6.0
 """Width of every figure in inches: text of 12 points is then 10 pixels high on a page 390 pixels wide."""
