@@ -195,13 +195,13 @@ def integrated_gradients(
     steps
         The number of gradient evaluations per sample.
     nodes
-        Where they are: one of :data:`wam.quadrature.RULES`. ``"adaptive"`` spends :data:`wam.quadrature.SWEEP`
-        points of the score first (two of
-        them are needed anyway); it alone depends on the score, so that on a real network its nodes may, rarely, differ
-        between a sample alone and the same sample in a batch.
+        Where they are: one of :data:`wam.quadrature.RULES`. ``"adaptive"`` looks at the score at
+        :data:`wam.quadrature.SWEEP` points first (two of them are needed anyway). It alone depends on the score, so
+        its nodes may, on a real network and rarely, differ between a sample alone and the same sample in a batch.
     baseline
         :math:`x_0`, in model space: a number, or a tensor that broadcasts to ``x``. ``None`` is 0, which for an
-        image model with normalised inputs is the *mean colour*, not black (for black pass ``model.black``).
+        image model with normalised inputs is a grey (the colour that its normalisation subtracts), not black: for
+        black pass ``model.black``.
     max_batch, progress
         As for :func:`smoothgrad`. Memory does not grow with ``steps``.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import tempfile
+import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -177,15 +177,13 @@ class Explanation:
             "method": self.method,
             "settings": dict(self.settings),
         }
-        handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-        os.close(handle)
+        scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         try:
             tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
             save_file(tensors, scratch, metadata={"format": FORMAT, "explanation": json.dumps(head)})
-            os.chmod(scratch, 0o666 & ~_umask())
             os.replace(scratch, path)
         except BaseException:
-            Path(scratch).unlink(missing_ok=True)
+            scratch.unlink(missing_ok=True)
             raise
         return path
 
@@ -227,12 +225,6 @@ def load(path: str | os.PathLike) -> Explanation:
         raise ValueError(
             f"{path} is damaged: {type(error).__name__}: {error}; compute the explanation again"
         ) from error
-
-
-def _umask() -> int:
-    mask = os.umask(0)
-    os.umask(mask)
-    return mask
 
 
 def _over_channels(attributions: Coefficients) -> Coefficients:

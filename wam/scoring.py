@@ -123,7 +123,7 @@ def gradient(model: Model, inputs: Tensor, target: Tensor | None) -> tuple[Tenso
     r"""The gradient :math:`\nabla f_c` at every input of one chunk, with its score and class; one pass of the model.
 
     The score still holds the spent graph, whose buffers are free. Who keeps it until the next pass spares glibc, at its
-    default settings, from handing their memory back to the system and fetching it again (12 to 24 % of the time where
+    default settings, from handing their memory back to the system and fetching it again (4 to 24 % of the time where
     we measured it).
 
     Raises
