@@ -12,7 +12,7 @@ from typing import Any
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
+from safetensors.torch import save
 from torch import Tensor
 
 from wam.coefficients import Coefficients, Scale, positions
@@ -180,7 +180,7 @@ class Explanation:
         scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         try:
             tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-            save_file(tensors, scratch, metadata={"format": FORMAT, "explanation": json.dumps(head)})
+            scratch.write_bytes(save(tensors, {"format": FORMAT, "explanation": json.dumps(head)}))
             os.replace(scratch, path)
         except BaseException:
             scratch.unlink(missing_ok=True)
