@@ -23,7 +23,22 @@ __all__ = [
     "smoothgrad",
 ]
 
-_ON_DEMAND = ("assets", "book", "data", "explorer", "models", "plots")
+_ON_DEMAND = (
+    "assets",
+    "baselines",
+    "benchmark",
+    "book",
+    "controls",
+    "data",
+    "explorer",
+    "metrics",
+    "models",
+    "perturbation",
+    "plots",
+    "released",
+    "sanity",
+    "tables",
+)
 
 
 def __getattr__(name: str):

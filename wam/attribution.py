@@ -17,7 +17,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from wam import quadrature
-from wam.checks import positive
+from wam.checks import as_baseline, finite, positive
 from wam.explanation import Explanation
 from wam.frames import Frame
 from wam.scoring import Model, as_target, chunks, frozen, gradient, predict, scores, select
@@ -76,7 +76,7 @@ def saliency(
     ----------
     Simonyan et al., Deep inside convolutional networks, 2014. Paper, section 3.1.
     """
-    x, target, max_batch = _checked(model, x, target, frame, max_batch)
+    x, target, max_batch = checked(model, x, target, frame, max_batch)
     found = []
     with frozen(model):
         for start in range(0, len(x), max_batch):
@@ -84,7 +84,7 @@ def saliency(
             g, score, chosen = gradient(model, x[part], None if target is None else target[part])
             found.append((g, score.detach(), chosen))
     g, score, target = map(torch.cat, zip(*found))
-    return Explanation(frame.pullback(_finite(g)), frame.analysis(x), target, score, frame, "saliency")
+    return Explanation(frame.pullback(finite(g, "the gradient")), frame.analysis(x), target, score, frame, "saliency")
 
 
 def smoothgrad(
@@ -144,27 +144,15 @@ def smoothgrad(
     ----------
     Smilkov et al., SmoothGrad, 2017. Paper, section 3.1.
     """
-    x, target, max_batch = _checked(model, x, target, frame, max_batch)
+    x, target, max_batch = checked(model, x, target, frame, max_batch)
     samples, seed = positive(samples, "samples"), positive(seed, "seed", least=0)
-    noise = NOISE[min(x.ndim - 2, 3)] if noise is None else float(noise)
-    if not 0 <= noise < float("inf"):
-        raise ValueError(f"noise must be a share of the range, at least 0, got {noise!r}")
-    flat = x.flatten(1)
-    sigma = noise * (flat.amax(1) - flat.amin(1)).view(-1, *[1] * (x.ndim - 1))
-
-    @lru_cache(maxsize=2)
-    def draw(i: int) -> Tensor:
-        state = np.random.SeedSequence([seed, i]).generate_state(1, np.uint64)
-        generator = torch.Generator().manual_seed(int(state[0]))
-        return torch.randn(x.shape[1:], generator=generator).to(x.device, x.dtype, non_blocking=True)
-
+    noise = NOISE[min(x.ndim - 2, 3)] if noise is None else noise
+    copy = noisy(x, noise, seed)
     with frozen(model):
         score, target = predict(model, x, target, max_batch)
         weights = torch.full((samples, len(x)), 1 / samples, dtype=torch.float64)
-        g = _mean_gradient(
-            model, lambda i, part: x[part] + sigma[part] * draw(i), weights, x, target, max_batch, progress
-        )
-    settings = {"samples": samples, "noise": noise, "seed": seed}
+        g = _mean_gradient(model, copy, weights, x, target, max_batch, progress)
+    settings = {"samples": samples, "noise": float(noise), "seed": seed}
     return Explanation(frame.pullback(g), frame.analysis(x), target, score, frame, "smoothgrad", settings)
 
 
@@ -227,9 +215,9 @@ def integrated_gradients(
     ----------
     Sundararajan et al., Axiomatic attribution for deep networks, 2017. Paper, section 3.1.
     """
-    x, target, max_batch = _checked(model, x, target, frame, max_batch)
+    x, target, max_batch = checked(model, x, target, frame, max_batch)
     steps = quadrature.check_rule(nodes, steps)
-    x0, shared = _baseline(baseline, x)
+    x0, shared = as_baseline(0.0 if baseline is None else baseline, x)
     with frozen(model):
         score, target = predict(model, x, target, max_batch)
         baseline_score = _baseline_score(model, x0, shared, target, max_batch)
@@ -256,21 +244,26 @@ def integrated_gradients(
     return Explanation(attributions, z, target, score, frame, name, settings, baseline_score, gap)
 
 
-def _baseline(baseline: float | Tensor | None, x: Tensor) -> tuple[Tensor, bool]:
-    """The baseline as a batch like ``x``, and whether all samples share it."""
-    try:
-        x0 = torch.as_tensor(0.0 if baseline is None else baseline, dtype=x.dtype, device=x.device).detach()
-    except (TypeError, ValueError, RuntimeError):
-        raise TypeError(f"the baseline must be a number or a tensor, got {baseline!r}") from None
-    shared = x0.ndim < x.ndim or x0.shape[0] == 1
-    try:
-        batch = x0.expand_as(x)
-    except RuntimeError:
-        shapes = f"{tuple(x0.shape)}, which does not broadcast to the input's {tuple(x.shape)}"
-        raise ValueError(f"the baseline has shape {shapes}") from None
-    if not bool(x0.isfinite().all()):
-        raise ValueError("the baseline holds NaN or infinite values")
-    return batch, shared
+def noisy(x: Tensor, noise: float, seed: int) -> Callable[..., Tensor]:
+    """The noisy copies of SmoothGrad, as a function of the draw and, to have only these, of some samples.
+
+    Raises
+    ------
+    ValueError
+        If ``noise`` is negative or not finite.
+    """
+    if not 0 <= noise < float("inf"):
+        raise ValueError(f"noise must be a share of the range, at least 0, got {noise!r}")
+    flat = x.flatten(1)
+    sigma = noise * (flat.amax(1) - flat.amin(1)).view(-1, *[1] * (x.ndim - 1))
+
+    @lru_cache(maxsize=2)
+    def draw(i: int) -> Tensor:
+        state = np.random.SeedSequence([seed, i]).generate_state(1, np.uint64)
+        generator = torch.Generator().manual_seed(int(state[0]))
+        return torch.randn(x.shape[1:], generator=generator).to(x.device, x.dtype, non_blocking=True)
+
+    return lambda i, part=slice(None): x[part] + sigma[part] * draw(i)
 
 
 def _baseline_score(model: Model, x0: Tensor, shared: bool, target: Tensor, max_batch: int) -> Tensor:
@@ -281,7 +274,7 @@ def _baseline_score(model: Model, x0: Tensor, shared: bool, target: Tensor, max_
     return select(output.expand(len(target), -1), target)[0]
 
 
-def _checked(
+def checked(
     model: Model, x: Tensor, target: Target, frame: Frame, max_batch: int | None
 ) -> tuple[Tensor, Tensor | None, int]:
     """The inputs as a plain tensor of our own, one target per sample, and the size of a chunk; or an error."""
@@ -290,18 +283,9 @@ def _checked(
     if not isinstance(frame, Frame):
         raise TypeError(f"frame must be a frame, such as wam.Wavelet('haar', levels=3, ndim=2), got {frame!r}")
     frame.check(x)
-    finite = x.flatten(1).isfinite().all(1)
-    if not bool(finite.all()):
-        raise ValueError(f"samples {(~finite).nonzero()[:, 0].tolist()} hold NaN or infinite values")
+    finite(x, "the input")
     max_batch = len(x) if max_batch is None else positive(max_batch, "max_batch")
     return x.detach().clone().as_subclass(Tensor), as_target(target, len(x), x.device), max_batch
-
-
-def _finite(g: Tensor) -> Tensor:
-    finite = g.flatten(1).isfinite().all(1)
-    if not bool(finite.all()):
-        raise ValueError(f"the gradient of samples {(~finite).nonzero()[:, 0].tolist()} is NaN or infinite")
-    return g
 
 
 def _mean_gradient(
@@ -325,4 +309,4 @@ def _mean_gradient(
             for (draw, part), piece in zip(pieces, g.split([part.stop - part.start for _, part in pieces])):
                 total[part].addcmul_(weights[draw, part], piece)
             bar.update(len(inputs))
-    return _finite(total)
+    return finite(total, "the gradient")

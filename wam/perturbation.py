@@ -1,0 +1,308 @@
+r"""The perturbation engine: sets of features taken from an input, or put into its baseline, and shown to the model.
+
+Features are packed coefficients (:meth:`Coefficients.pack <wam.coefficients.Coefficients.pack>`) of any frame, one
+dimension or three. A set :math:`u` of them, as a mask :math:`m`, makes two inputs out of one synthesis:
+
+.. math:: x_{[x_{-u} = x_0]} = x_0 + S (m \odot (z - z_0)), \qquad x_{[x_u = x_0]} = x - S (m \odot (z - z_0)).
+
+A ranking becomes masks on the device: a feature is in :math:`u_k` if its rank is below the size of :math:`u_k`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from scipy import ndimage
+from torch import Tensor
+from torch.nn.functional import pad
+from tqdm.auto import tqdm
+
+from wam.checks import as_baseline, finite
+from wam.coefficients import Coefficients, Spec
+from wam.explanation import Explanation
+from wam.frames import Frame
+from wam.scoring import Model, scores, select
+
+Mask = Callable[[Tensor, Tensor], Tensor]
+"""From the draws and the samples of some jobs, ``(jobs,)`` each, to booleans ``(jobs, features)``."""
+
+OUTPUTS: dict[str, Callable[[Tensor], Tensor]] = {
+    "softmax": lambda logits: logits.softmax(1),
+    "sigmoid": torch.sigmoid,
+    "logit": lambda logits: logits,
+}
+"""What of the model is watched: probabilities of exclusive classes, of independent ones, or the score itself."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """The conventions by which faithfulness is measured; every one of them changes the numbers.
+
+    Attributes
+    ----------
+    ranking
+        ``"absolute"``: the most important feature has the largest :math:`|\\gamma|`; ``"signed"``: the largest
+        :math:`\\gamma`, so that evidence against the class comes last.
+    tied
+        Whether one mask serves all channels (attributions are summed over channels first), or each channel's features
+        compete on their own. Attributions of a single channel are always tied.
+    baseline
+        The state of absent features: a number or a tensor in model space; ``"mean"`` (of each channel of each sample);
+        ``"blur"`` (the input after a Gaussian of 1/20 of its extent); ``"black"`` (asks the model for its ``mean`` and
+        ``std``). 0 is the mean colour of a model with normalised inputs, not black.
+    rescale
+        Whether every masked image is stretched to its own minimum and maximum and rounded to 8 bits before it enters
+        the model, as if it had been saved and loaded. Asks the model for its ``mean`` and ``std``.
+    peak
+        The area: the mean of the curve divided by its maximum, or else the trapezoid over the true fractions.
+    cells
+        For :func:`mu_fidelity`: features are the cells of a ``cells`` by ``cells`` grid over the mosaic, or else
+        the coefficients themselves.
+    """
+
+    ranking: str = "absolute"
+    tied: bool = False
+    baseline: float | str | Tensor = 0.0
+    rescale: bool = False
+    peak: bool = False
+    cells: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.ranking not in ("absolute", "signed"):
+            raise ValueError(f"unknown ranking {self.ranking!r}; choose 'absolute' or 'signed'")
+
+
+EQUATIONS = Protocol()
+"""Eqs. 4 to 8 of the paper: absolute ranking, each channel on its own, baseline 0, trapezoid."""
+
+RELEASED = Protocol(ranking="signed", tied=True, baseline="black", rescale=True, peak=True, cells=28)
+"""The authors' released code. Give it the maps of :mod:`wam.released`, and pixel attributions as they are."""
+
+PROTOCOLS = {"equations": EQUATIONS, "released": RELEASED}
+
+RELEASED_STEPS = {"wavelet": 64, "pixel": 128}
+"""The steps of the released curves, which differ by the domain of the method."""
+
+MAP_BLUR = 2.0
+"""The standard deviation of the Gaussian over the mosaic that precedes a mu-fidelity over cells, as released."""
+
+
+@dataclass(frozen=True, eq=False)
+class Path:
+    """The way from the baseline to the input, feature by feature.
+
+    Attributes
+    ----------
+    x, x0
+        The inputs, and their baseline: a batch of as many, or of one that all samples share.
+    change
+        :math:`z - z_0`, packed, ``(batch, channels, n)``; ``spec`` and ``frame`` turn it into inputs again.
+    finish
+        The last step before the model.
+    """
+
+    x: Tensor
+    x0: Tensor
+    change: Tensor
+    spec: Spec
+    frame: Frame
+    finish: Callable[[Tensor], Tensor]
+
+    def part(self, mask: Tensor, sample: Tensor) -> Tensor:
+        r""":math:`S (m \odot (z - z_0))` for masks ``(jobs, features)``, one set of features or one per channel."""
+        taken = _of(self.change, sample) * mask.unflatten(1, (-1, self.change.shape[2]))
+        return self.frame.synthesis(Coefficients.unpack(taken, self.spec))
+
+    def inserted(self, part: Tensor, sample: Tensor) -> Tensor:
+        """The baseline with that part, as the model gets it."""
+        return self.finish(_of(self.x0, sample) + part)
+
+    def deleted(self, part: Tensor, sample: Tensor) -> Tensor:
+        """The input without that part, as the model gets it."""
+        return self.finish(_of(self.x, sample) - part)
+
+
+@dataclass(frozen=True, eq=False)
+class Watch:
+    """The output of the model for each sample's class, at most ``max_batch`` inputs at once."""
+
+    model: Model
+    output: str
+    target: Tensor
+    max_batch: int
+
+    def __post_init__(self) -> None:
+        if self.output not in OUTPUTS:
+            raise ValueError(f"unknown output {self.output!r}; choose one of {', '.join(OUTPUTS)}")
+
+    def __call__(self, inputs: Tensor, sample: Tensor | None = None) -> Tensor:
+        """At every input, for the class of its sample; a single input is watched for the classes of all."""
+        target = self.target if sample is None else self.target[sample]
+        found = torch.cat([OUTPUTS[self.output](scores(self.model, part)) for part in inputs.split(self.max_batch)])
+        return select(found.expand(len(target), -1), target)[0]
+
+    def sweep(self, path: Path, mask: Mask, draws: int, kinds: Sequence[str], progress: bool = False) -> list[Tensor]:
+        """The output at ``draws`` masks of every sample, ``(batch, draws)``, for each of ``kinds`` (path's methods)."""
+        batch, device = len(path.x), path.x.device
+        found, size = path.x.new_empty(len(kinds), draws * batch), max(1, self.max_batch // len(kinds))
+        with tqdm(total=found.numel(), disable=not progress, unit="input", leave=False) as bar:
+            for start in range(0, draws * batch, size):
+                job = torch.arange(start, min(start + size, draws * batch), device=device)
+                sample = job % batch
+                part = path.part(mask(job // batch, sample), sample)
+                inputs = torch.cat([getattr(path, kind)(part, sample) for kind in kinds])
+                found[:, start : start + size] = self(inputs, sample.repeat(len(kinds))).view(len(kinds), -1)
+                bar.update(len(inputs))
+        return list(found.view(len(kinds), draws, batch).mT)
+
+
+def conventions(protocol: str | Protocol, **given) -> Protocol:
+    """The protocol of that name, or that protocol, with the conventions that are given (not ``None``) in its place.
+
+    >>> from wam import perturbation
+    >>> perturbation.conventions("equations", ranking="signed", tied=None).ranking
+    'signed'
+    """
+    if isinstance(protocol, str):
+        if protocol not in PROTOCOLS:
+            raise ValueError(f"unknown protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}, or give a Protocol")
+        protocol = PROTOCOLS[protocol]
+    return replace(protocol, **{name: value for name, value in given.items() if value is not None})
+
+
+def path(model: Model | None, x: Tensor, explanations: Sequence[Explanation], protocol: Protocol) -> Path:
+    """The path of ``x`` in the frame of its explanations.
+
+    Raises
+    ------
+    ValueError
+        If an explanation is of another input, device or frame, or the model lacks what the protocol asks it for.
+    """
+    frame = explanations[0].frame
+    frame.check(x)
+    x = finite(x.detach(), "the input")
+    z, spec = frame.analysis(x).pack()
+    for e in explanations:
+        _same_input(e, z, spec)
+    x0, shared = as_baseline(_state(model, x, protocol.baseline), x)
+    x0 = x0[:1] if shared else x0
+    change = z - frame.analysis(x0).pack()[0] if bool(x0.any()) else z
+    return Path(x, x0, change, spec, frame, _rescaler(model) if protocol.rescale else lambda inputs: inputs)
+
+
+def importance(e: Explanation, channels: int, protocol: Protocol) -> Tensor:
+    """What ranks the features, ``(batch, channels, n)``, or ``(batch, 1, n)`` where channels are tied.
+
+    Raises
+    ------
+    ValueError
+        If the attributions are not finite (the message names the method and the samples) or have other channels.
+    """
+    values = finite(e.attributions.pack()[0], f"the attribution by {e.method}")
+    if values.shape[1] not in (1, channels):
+        raise ValueError(f"the attributions by {e.method} have {values.shape[1]} channels, the input has {channels}")
+    values = values.abs() if protocol.ranking == "absolute" else values
+    return values.sum(1, keepdim=True) if protocol.tied else values
+
+
+def ranks(values: Tensor, seed: int) -> tuple[Tensor, Tensor]:
+    """The rank of every feature, 0 for the largest of ``values`` ``(batch, features)``, and the share that is in ties.
+
+    Equal values are ordered by one permutation, drawn from the seed, for all samples.
+    """
+    features = values.shape[1]
+    shuffle = torch.randperm(features, generator=torch.Generator().manual_seed(seed)).to(values.device)
+    ordered, order = values[:, shuffle].sort(dim=1, descending=True, stable=True)
+    place = torch.arange(features, dtype=torch.int32, device=values.device).expand(order.shape)
+    rank = torch.empty_like(place.contiguous()).scatter_(1, shuffle[order], place)
+    same = pad(ordered[:, 1:] == ordered[:, :-1], (1, 1))
+    return rank, (same[:, 1:] | same[:, :-1]).double().mean(1)
+
+
+def counts(wanted: Tensor, rank: Tensor, change: Tensor, axis: str) -> tuple[Tensor, Tensor]:
+    """How many features are in the sets of the ``wanted`` shares, ``(batch, sets)``, and their true shares."""
+    batch, features = rank.shape
+    wanted = wanted.to(rank.device)
+    if axis == "count":
+        count = (wanted * features).round().expand(batch, -1)
+        return count.int(), count / features
+    if axis != "energy":
+        raise ValueError(f"unknown axis {axis!r}; choose 'count' or 'energy'")
+    energy = change.double().square()
+    energy = (energy.sum(1, keepdim=True) if features == change.shape[2] else energy).flatten(1)
+    grown = pad(torch.zeros_like(energy).scatter_(1, rank.long(), energy).cumsum(1), (1, 0))
+    total = grown[:, -1:]
+    if not bool((total > 0).all()):
+        empty = (total[:, 0] == 0).nonzero()[:, 0].tolist()
+        raise ValueError(f"samples {empty} equal the baseline and have no energy to order by: use axis='count'")
+    count = torch.searchsorted(grown, wanted * total, right=True) - 1
+    return count.int(), grown.gather(1, count) / total
+
+
+def subsets(features: int, count: int, draws: int, seed: Sequence[int]) -> Tensor:
+    """Random sets of ``count`` features, ``(draws, count)``; set i depends on ``(*seed, i)`` and the numbers alone."""
+    drawn = []
+    for i in range(draws):
+        state = np.random.SeedSequence([*seed, i]).generate_state(1, np.uint64)
+        drawn.append(torch.randperm(features, generator=torch.Generator().manual_seed(int(state[0])))[:count])
+    return torch.stack(drawn)
+
+
+def _of(values: Tensor, sample: Tensor) -> Tensor:
+    """The values of these samples; of a single one they broadcast."""
+    return values if len(values) == 1 else values[sample]
+
+
+def _same_input(e: Explanation, z: Tensor, spec: Spec) -> None:
+    own, layout = e.coefficients.pack()
+    if own.device != z.device:
+        raise ValueError(
+            f"the explanation is on {own.device} and the input on {z.device}: use explanation.to(x.device)"
+        )
+    if layout != spec or own.shape != z.shape:
+        raise ValueError(f"{e} is not of this input of shape {(len(z), z.shape[1], *spec.shape)}")
+    apart = (own - z).abs().flatten(1).amax(1) > 1e-3 * z.abs().flatten(1).amax(1)
+    if bool(apart.any()):
+        raise ValueError(f"{e} is of another input: samples {apart.nonzero()[:, 0].tolist()} have other coefficients")
+
+
+def _state(model: Model | None, x: Tensor, baseline: float | str | Tensor) -> float | Tensor:
+    """The baseline that a word means."""
+    if not isinstance(baseline, str):
+        return baseline
+    if baseline == "mean":
+        return x.mean(tuple(range(2, x.ndim)), keepdim=True)
+    if baseline == "blur":
+        sigma = [0, 0, *(n / 20 for n in x.shape[2:])]
+        return torch.from_numpy(ndimage.gaussian_filter(x.cpu().numpy(), sigma))
+    if baseline == "black":
+        mean, std = _normalisation(model)
+        return -mean / std
+    raise ValueError(f"unknown baseline {baseline!r}; give a number, a tensor, 'mean', 'blur' or 'black'")
+
+
+def _normalisation(model: Model | None) -> tuple[Tensor, Tensor]:
+    found = getattr(model, "mean", None), getattr(model, "std", None)
+    if not all(isinstance(value, Tensor) for value in found):
+        raise ValueError(
+            "black and rescaling refer to colours from 0 to 1: the model must carry the mean and std of its "
+            "normalisation, tensors of shape (channels, 1, 1), as wam.models.ImageClassifier does"
+        )
+    return found
+
+
+def _rescaler(model: Model | None) -> Callable[[Tensor], Tensor]:
+    """Stretch every image to its own range, round to 8 bits, normalise again; an even image becomes black."""
+    mean, std = _normalisation(model)
+
+    def finish(inputs: Tensor) -> Tensor:
+        colours = inputs * std + mean
+        low, high = colours.flatten(1).aminmax(dim=1)
+        low, high = (v.view(-1, *[1] * (inputs.ndim - 1)) for v in (low, high))
+        eight_bit = ((colours - low) / (high - low).clamp_min(1e-6) * 255).round() / 255
+        return (eight_bit - mean) / std
+
+    return finish
