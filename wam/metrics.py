@@ -264,7 +264,7 @@ def mu_fidelity(
 
     >>> import torch, wam, wam.metrics
     >>> x = torch.rand(1, 1, 64, dtype=torch.float64)
-    >>> e = wam.integrated_gradients(lambda x: x.sum(2), x, frame=wam.Wavelet("haar", levels=2, ndim=1), steps=1)
+    >>> e = wam.integrated_gradients(lambda x: x.sum(2), x, frame=wam.Pixel(), steps=1)
     >>> for model in (lambda x: x.sum(2), lambda x: -x.sum(2)):
     ...     mu = wam.metrics.mu_fidelity(model, x, e, ranking="signed", output="logit")
     ...     print(round(mu.item(), 9))
