@@ -277,6 +277,8 @@ def mu_fidelity(
     """
     chosen = perturbation.conventions(protocol, ranking=ranking, tied=tied, baseline=baseline)
     several = [explanations] if isinstance(explanations, Explanation) else list(explanations)
+    if not several:
+        raise ValueError("give at least one explanation")
     for e in several[1:]:
         if e.frame != several[0].frame or not torch.equal(e.target, several[0].target):
             raise ValueError(f"only explanations of one frame and one target share their passes: {several[0]}, {e}")

@@ -302,7 +302,7 @@ def _rescaler(model: Model | None) -> Callable[[Tensor], Tensor]:
         colours = inputs * std + mean
         low, high = colours.flatten(1).aminmax(dim=1)
         low, high = (v.view(-1, *[1] * (inputs.ndim - 1)) for v in (low, high))
-        eight_bit = ((colours - low) / (high - low).clamp_min(1e-6) * 255).round() / 255
+        eight_bit = ((colours - low) / (high - low).clamp_min(1e-4) * 255).round() / 255
         return (eight_bit - mean) / std
 
     return finish

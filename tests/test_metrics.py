@@ -1,0 +1,460 @@
+"""Curves and correlations against closed forms, brute force and SciPy; the conventions, one by one."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from conftest import linear
+from scipy import ndimage, stats
+from torch import nn
+
+import wam
+from wam import controls, data, metrics, models, perturbation
+from wam.perturbation import EQUATIONS, RELEASED
+
+CASES = {
+    "sound": (wam.Wavelet("db2", 3, 1), (1, 61)),
+    "image": (wam.Wavelet("haar", 2, 2), (3, 13, 16)),
+    "biorthogonal": (wam.Wavelet("bior2.2", 1, 2, "symmetric"), (2, 12, 15)),
+    "volume": (wam.Wavelet("db2", 1, 3), (2, 7, 6, 8)),
+    "fourier": (wam.Fourier(2, 2), (2, 9, 8)),
+    "pixel": (wam.Pixel(), (3, 5, 6)),
+}
+every_case = pytest.mark.parametrize("frame, shape", CASES.values(), ids=CASES)
+
+
+def inputs(shape, batch=3, seed=0):
+    return torch.randn(batch, *shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+
+
+def explained(frame, shape, batch=3, baseline=None):
+    """A linear model, and its terms as an explanation: gamma = (z - z0) S^T w."""
+    x, model = inputs(shape, batch), linear(inputs(shape, 4, seed=1))
+    target = [0, 3, 2][:batch]
+    return model, x, wam.integrated_gradients(model, x, target, frame=frame, steps=1, baseline=baseline)
+
+
+def close(a, b, atol=1e-10):
+    torch.testing.assert_close(torch.as_tensor(a), torch.as_tensor(b), rtol=0, atol=atol, check_dtype=False)
+
+
+# --- closed forms -----------------------------------------------------------------------------------------------------
+
+
+def test_four_features_that_are_summed():
+    """Ranks 4, -3, 2, 1 by magnitude; signed, the negative one comes last. All numbers by hand."""
+    x = torch.tensor([[[1.0, -3.0, 4.0, 2.0]]])
+    model = lambda x: x.sum(2)  # noqa: E731
+    e = wam.integrated_gradients(model, x, frame=wam.Pixel(), steps=1)
+    absolute = metrics.perturbation_curves(model, x, e, steps=4, output="logit")
+    assert absolute.fractions.tolist() == [[0, 0.25, 0.5, 0.75, 1]]
+    assert absolute.insertion.tolist() == [[0, 4, 1, 3, 4]] and absolute.deletion.tolist() == [[4, 0, 3, 1, 0]]
+    assert (absolute.insertion_auc.item(), absolute.deletion_auc.item()) == (2.5, 1.5)
+    assert absolute.faithfulness.item() == 1 and absolute.ties.item() == 0
+    signed = metrics.perturbation_curves(model, x, e, steps=4, output="logit", ranking="signed")
+    assert signed.insertion.tolist() == [[0, 4, 6, 7, 4]] and signed.deletion.tolist() == [[4, 0, -2, -3, 0]]
+    assert signed.faithfulness.item() == (2 + 5 + 6.5 + 5.5) / 4 - (2 - 1 - 2.5 - 1.5) / 4
+    two = metrics.perturbation_curves(model, x, e, steps=2, output="logit")
+    assert two.insertion.tolist() == [[0, 1, 4]] and two.deletion.tolist() == [[4, 3, 0]]
+
+
+@pytest.mark.parametrize("baseline", [0.0, "mean", "blur", "tensor"])
+@pytest.mark.parametrize("ranking", ["absolute", "signed"])
+@every_case
+def test_curves_of_a_linear_model_are_sums_of_its_terms(frame, shape, ranking, baseline):
+    state = inputs(shape, 1, seed=5) if baseline == "tensor" else baseline
+    x = inputs(shape)
+    x0 = {"mean": x.flatten(2).mean(2).view(3, -1, *[1] * (len(shape) - 1)), "tensor": state}.get(baseline, 0.0)
+    if baseline == "blur":
+        x0 = torch.from_numpy(np.stack([[ndimage.gaussian_filter(c, [n / 20 for n in c.shape]) for c in s] for s in x]))
+    model, x, e = explained(frame, shape, baseline=torch.as_tensor(x0).expand_as(x))
+    curves = metrics.perturbation_curves(model, x, e, steps=7, ranking=ranking, baseline=state, output="logit")
+    terms = e.attributions.pack()[0].flatten(1).numpy()
+    start, full = e.baseline_score[:, None].numpy(), e.score[:, None].numpy()
+    order = np.argsort(-(np.abs(terms) if ranking == "absolute" else terms), axis=1, kind="stable")
+    grown = np.pad(np.take_along_axis(terms, order, 1).cumsum(1), ((0, 0), (1, 0)))
+    counts = np.round(np.arange(8) * terms.shape[1] / 7).astype(int)
+    close(curves.fractions, np.tile(counts / terms.shape[1], (3, 1)))
+    close(curves.insertion, start + grown[:, counts])
+    close(curves.deletion, full - grown[:, counts])
+    close(curves.insertion_auc, np.trapezoid(curves.insertion, curves.fractions, axis=1))
+    close(curves.faithfulness, curves.insertion_auc - curves.deletion_auc)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+@every_case
+def test_curves_against_masks_made_one_by_one(frame, shape, tied, recorder):
+    """A non-linear model, the energy axis, softmax: a loop over samples and steps, bands masked by hand."""
+    model, x = recorder(*shape), inputs(shape)
+    e = wam.saliency(model, x, frame=frame)
+    e = replace(e, attributions=e.attributions.map(torch.randn_like))  # atoms beyond the border tie at zero otherwise
+    curves = metrics.perturbation_curves(model, x, e, steps=5, axis="energy", tied=tied)
+    z, spec = e.coefficients.pack()
+    values = e.attributions.pack()[0].abs()
+    for i in range(3):
+        importance = (values[i].sum(0, keepdim=True) if tied else values[i]).flatten()
+        energy = z[i].square()
+        energy = (energy.sum(0) if tied else energy).flatten()[importance.argsort(descending=True)].cumsum(0)
+        for k in range(6):
+            taken = int((energy <= energy[-1] * (k / 5)).sum())
+            threshold = importance.sort(descending=True).values[taken - 1] if taken else torch.inf
+            mask = (importance >= threshold).view(-1, z.shape[2])
+            kept = frame.synthesis(wam.Coefficients.unpack((z[i] * mask)[None], spec))
+            for curve, seen in ((curves.insertion, kept), (curves.deletion, x[i : i + 1] - kept)):
+                close(curve[i, k], model(seen).softmax(1)[0, e.target[i]].detach(), atol=1e-9)
+            close(curves.fractions[i, k], energy[taken - 1] / energy[-1] if taken else 0.0)
+
+
+@pytest.mark.parametrize("kind", ["spearman", "pearson"])
+@every_case
+def test_mu_fidelity_of_the_terms_of_a_sum(frame, shape, kind):
+    model, x, e = explained(frame, shape)
+    options = {"ranking": "signed", "output": "logit", "correlation": kind, "subsets": 9}
+    reversed_ = replace(e, attributions=-e.attributions)
+    found = metrics.mu_fidelity(model, x, [e, reversed_], **options)
+    assert found.shape == (2, 3)
+    close(found[0], torch.ones(3), atol=1e-12)
+    close(found[1], -torch.ones(3), atol=1e-12)
+    close(metrics.mu_fidelity(model, x, e, **options), found[0], atol=0)
+
+
+@pytest.mark.parametrize("tied", [False, True])
+def test_mu_fidelity_against_scipy(recorder, tied):
+    frame, shape = CASES["image"]
+    model, x = recorder(*shape), inputs(shape)
+    e = wam.saliency(model, x, frame=frame)
+    z, spec = e.coefficients.pack()
+    g = e.attributions.pack()[0].abs()
+    g = (g.sum(1, keepdim=True) if tied else g).flatten(1)
+    sets = perturbation.subsets(g.shape[1], round(0.3 * g.shape[1]), 12, (4, 0))
+    assert all(len(set(u.tolist())) == round(0.3 * g.shape[1]) for u in sets)
+    for kind, judge in (("spearman", stats.spearmanr), ("pearson", stats.pearsonr)):
+        options = {"subsets": 12, "size": 0.3, "seed": 4, "tied": tied, "correlation": kind}
+        found = metrics.mu_fidelity(model, x, e, **options)
+        for i in range(3):
+            drops = []
+            for u in sets:
+                mask = torch.ones(g.shape[1], dtype=torch.float64)
+                mask[u] = 0
+                seen = frame.synthesis(wam.Coefficients.unpack((z[i] * mask.view(-1, z.shape[2]))[None], spec))
+                full = model(x[i : i + 1]).softmax(1)[0, e.target[i]]
+                drops.append((full - model(seen).softmax(1)[0, e.target[i]]).item())
+            close(found[i], judge([g[i, u].sum().item() for u in sets], drops).statistic, atol=1e-9)
+
+
+def test_mu_fidelity_of_something_constant_is_undefined():
+    frame, shape = CASES["image"]
+    model, x, e = explained(frame, shape)
+    even = replace(e, attributions=e.attributions.map(torch.ones_like))
+    assert metrics.mu_fidelity(model, x, even, subsets=5).isnan().all()
+    one = lambda x: x.flatten(1).sum(1, keepdim=True)  # noqa: E731 - one class has probability 1
+    e = wam.saliency(one, x, frame=frame)
+    assert metrics.mu_fidelity(one, x, e, subsets=5).isnan().all()
+
+
+# --- what enters the model --------------------------------------------------------------------------------------------
+
+
+@every_case
+def test_chunks_and_batch_mates_change_nothing(frame, shape, recorder):
+    whole = None
+    for max_batch in (64, 1, 2, 3, 5):
+        model, x = recorder(*shape), inputs(shape)
+        e = wam.saliency(model, x, frame=frame)
+        model.seen.clear()
+        model.sizes.clear()
+        curves = metrics.perturbation_curves(model, x, e, steps=6, max_batch=max_batch)
+        mu = metrics.mu_fidelity(model, x, e, subsets=8, max_batch=max_batch)
+        assert max(model.sizes) <= max_batch
+        seen = sorted(tuple(inputs.flatten().tolist()) for inputs in model.seen)
+        whole = whole or (seen, curves, mu)
+        assert seen == whole[0]
+        assert torch.equal(curves.insertion, whole[1].insertion) and torch.equal(curves.deletion, whole[1].deletion)
+        assert torch.equal(mu, whole[2])
+    for i in range(3):
+        model = recorder(*shape)
+        alone = metrics.perturbation_curves(model, x[i : i + 1], e[i], steps=6)
+        assert torch.equal(alone.insertion[0], curves.insertion[i]) and torch.equal(alone.ties[0], curves.ties[i])
+        assert torch.equal(metrics.mu_fidelity(model, x[i : i + 1], e[i], subsets=8)[0], mu[i])
+
+
+@pytest.mark.parametrize("baseline, ends", [(0.0, 4), ("mean", 6)])
+def test_no_pass_is_done_twice(baseline, ends, recorder):
+    frame, shape = CASES["image"]
+    model, x = recorder(*shape), inputs(shape)
+    e = wam.saliency(model, x, frame=frame)
+    model.seen.clear()
+    metrics.perturbation_curves(model, x, e, steps=6, baseline=baseline)
+    assert len(model.seen) == 2 * 5 * 3 + ends  # f(x), and f(x0), once if it is shared
+    model.seen.clear()
+    metrics.mu_fidelity(model, x, [e, controls.magnitude(e), controls.random(e)], subsets=8)
+    assert len(model.seen) == 8 * 3
+
+
+@every_case
+def test_perturbed_inputs_are_those_of_the_curves(frame, shape, recorder):
+    model, x = recorder(*shape), inputs(shape)
+    e = wam.saliency(model, x, frame=frame)
+    for axis in ("count", "energy"):
+        curves = metrics.perturbation_curves(model, x, e, steps=4, axis=axis)
+        for seen, curve in zip(
+            metrics.perturbed(x, e, [0, 0.25, 0.5, 0.75, 1], axis=axis), (curves.insertion, curves.deletion)
+        ):
+            assert seen.shape == (5, *x.shape)
+            probability = model(seen.flatten(0, 1)).softmax(1).unflatten(0, (5, 3))
+            close(probability[:, range(3), e.target].T.detach(), curve)
+
+
+def test_equal_attributions_are_ordered_by_the_seed_for_every_sample_alike(recorder):
+    frame, shape = CASES["pixel"]
+    model, x = recorder(*shape), inputs(shape)
+    e = wam.saliency(model, x, frame=frame)
+    even = replace(e, attributions=e.attributions.map(torch.ones_like))
+    curves = [metrics.perturbation_curves(model, x, even, steps=4, seed=seed) for seed in (0, 0, 1)]
+    assert torch.equal(curves[0].insertion, curves[1].insertion)
+    assert not torch.equal(curves[0].insertion, curves[2].insertion)
+    assert curves[0].ties.tolist() == [1, 1, 1]
+    shown = metrics.perturbed(torch.ones_like(x), even_of(frame, model, torch.ones_like(x)), [0.3])[0][0]
+    assert torch.equal(shown[0], shown[1]) and 0 < shown[0].mean() < 1
+    order = shown[0].flatten().nonzero()[:, 0]
+    assert not torch.equal(order, torch.arange(len(order)))  # not the first features, as a stable sort would take
+    halves = e.attributions.map(lambda band: torch.cat([band[:, :1], torch.zeros_like(band[:, 1:])], 1))
+    ties = metrics.perturbation_curves(model, x, replace(e, attributions=halves), steps=4).ties
+    close(ties, torch.full((3,), 2 / 3, dtype=torch.float64))
+
+
+def even_of(frame, model, x):
+    e = wam.saliency(model, x, frame=frame)
+    return replace(e, attributions=e.attributions.map(torch.ones_like))
+
+
+def test_one_channel_of_attributions_ranks_all_channels(recorder):
+    frame, shape = CASES["image"]
+    model, x = recorder(*shape), inputs(shape)
+    e = wam.saliency(model, x, frame=frame)
+    one = replace(e, attributions=e.attributions.map(lambda band: band.abs().sum(1, keepdim=True)))
+    tied, same = (metrics.perturbation_curves(model, x, e, steps=5, tied=t) for e, t in ((e, True), (one, None)))
+    assert torch.equal(tied.insertion, same.insertion) and not torch.equal(tied.insertion, tied.deletion)
+    mixed = metrics.mu_fidelity(model, x, [e, one], subsets=20)
+    assert mixed.shape == (2, 3) and not torch.equal(mixed[0], mixed[1])
+    together = metrics.mu_fidelity(model, x, [e, one], subsets=20, tied=True)
+    close(together[0], together[1])
+
+
+def test_outputs(recorder):
+    frame, shape = CASES["pixel"]
+    model, x = recorder(*shape), inputs(shape)
+    e = wam.saliency(model, x, frame=frame)
+    logits = model(x)
+    for output, function in {"logit": logits, "sigmoid": logits.sigmoid(), "softmax": logits.softmax(1)}.items():
+        curves = metrics.perturbation_curves(model, x, e, steps=3, output=output)
+        close(curves.insertion[:, -1], function[range(3), e.target].detach())
+
+
+def test_the_model_is_left_as_it_was():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(90, 3), nn.Dropout(0.5)).train()
+    x = torch.randn(2, 3, 5, 6)
+    e = wam.saliency(net, x, frame=wam.Pixel())
+    first, second = (metrics.perturbation_curves(net, x, e, steps=3) for _ in range(2))
+    assert torch.equal(first.insertion, second.insertion)  # dropout is off
+    assert net.training and net[2].training and net[1].weight.requires_grad
+
+
+# --- as released ------------------------------------------------------------------------------------------------------
+
+
+class Normalised(nn.Module):
+    """A classifier of colours from 0 to 1, behind the normalisation that its mean and std undo."""
+
+    def __init__(self, inner, channels=3):
+        super().__init__()
+        self.inner = inner
+        self.register_buffer("mean", torch.linspace(0.3, 0.5, channels, dtype=torch.float64).view(-1, 1, 1))
+        self.register_buffer("std", torch.linspace(0.2, 0.3, channels, dtype=torch.float64).view(-1, 1, 1))
+
+    def forward(self, x):
+        return self.inner(x)
+
+
+def stretched(rgb):
+    """To the image's own range and 8 bits, in NumPy."""
+    if rgb.max() == rgb.min():
+        return np.zeros_like(rgb)
+    return np.round((rgb - rgb.min()) / (rgb.max() - rgb.min()) * 255) / 255
+
+
+@pytest.mark.parametrize("frame", [wam.Wavelet("haar", 2, 2), wam.Pixel()], ids=str)
+def test_released_curves_against_the_description(frame, recorder):
+    """Colours from 0 to 1, one mask for all, signed ranking, black where nothing is, stretched to 8 bits, peak at 1."""
+    model = Normalised(recorder(3, 16, 16))
+    rgb = torch.rand(2, 3, 16, 16, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    x = (rgb - model.mean) / model.std
+    e = wam.saliency(model, x, frame=frame)
+    curves = metrics.perturbation_curves(model, x, e, steps=8, protocol="released")
+    z, spec = frame.analysis(rgb).pack()
+    for i in range(2):
+        order = e.attributions.pack()[0][i].mean(0).argsort(descending=True)
+        points = {"insertion": [], "deletion": []}
+        for k in range(9):
+            mask = torch.zeros(256, dtype=torch.float64)
+            mask[order[: 32 * k]] = 1
+            for kind, m in (("insertion", mask), ("deletion", 1 - mask)):
+                shown = frame.synthesis(wam.Coefficients.unpack((z[i] * m)[None], spec))[0].numpy()
+                shown = np.where(abs(shown) < 1e-12, 0, shown)
+                seen = (torch.from_numpy(stretched(shown)) - model.mean) / model.std
+                points[kind].append(model(seen[None]).softmax(1)[0, e.target[i]].item())
+        for kind, auc in (("insertion", curves.insertion_auc), ("deletion", curves.deletion_auc)):
+            close(getattr(curves, kind)[i], points[kind], atol=1e-6)
+            close(auc[i], np.mean(points[kind]) / np.max(points[kind]), atol=1e-6)
+
+
+def test_every_convention_can_be_changed_alone(recorder):
+    model = Normalised(recorder(3, 16, 16))
+    x = inputs((3, 16, 16))
+    e = wam.saliency(model, x, frame=wam.Wavelet("haar", 2, 2))
+    black = (-model.mean / model.std).expand(3, 3, 16, 16)
+
+    def curves(**options):
+        return metrics.perturbation_curves(model, x, e, steps=6, **options)
+
+    plain = {"ranking": "signed", "tied": True, "baseline": black}
+    same = curves(protocol=replace(RELEASED, rescale=False, peak=False))
+    close(same.insertion, curves(**plain).insertion)
+    close(same.insertion_auc, curves(**plain).insertion_auc)
+    for change in ({"ranking": "absolute"}, {"tied": False}, {"baseline": 0.0}):
+        assert not torch.equal(curves(protocol="released", **change).insertion, curves(protocol="released").insertion)
+    peaked = curves(protocol=replace(EQUATIONS, peak=True))
+    assert torch.equal(peaked.insertion, curves().insertion)
+    close(peaked.insertion_auc, (curves().insertion.mean(1) / curves().insertion.amax(1)))
+
+
+def test_released_mu_fidelity_against_the_description(recorder):
+    """784 cells of the mosaic, 157 at a time, a blurred map, and the mean of Spearman's correlation and its p-value."""
+    frame, side = wam.Wavelet("haar", 3, 2), 56
+    model = Normalised(recorder(3, side, side))
+    rgb = torch.rand(2, 3, side, side, generator=torch.Generator().manual_seed(3), dtype=torch.float64)
+    x = (rgb - model.mean) / model.std
+    e = wam.released.saliency(model, x, frame=frame)
+    found = metrics.mu_fidelity(model, x, e, subsets=16, protocol="released", max_batch=64)
+    z = frame.analysis(rgb)
+    picture = e.attributions.mosaic()[:, 0].numpy()
+    for i in range(2):
+        blurred = ndimage.gaussian_filter(picture[i], 2).reshape(28, 2, 28, 2).sum((1, 3)).flatten()
+
+        def probability(cells, target=e.target[i], z=z[i]):
+            """Of the image with these cells of its coefficients only."""
+            mask = torch.from_numpy(np.kron(cells.reshape(28, 28), np.ones((2, 2))))
+            blocks = z.mosaic_blocks()
+            kept = wam.Coefficients({key: band * mask[blocks[key]] for key, band in z.bands.items()}, z.shape)
+            seen = (torch.from_numpy(stretched(frame.synthesis(kept)[0].numpy())) - model.mean) / model.std
+            return model(seen[None]).softmax(1)[0, target].item()
+
+        halves = np.zeros((metrics.STATES, 784))
+        np.put_along_axis(halves, perturbation.subsets(784, 392, metrics.STATES, (0, 1)).numpy(), 1, axis=1)
+        state = min(halves, key=probability)
+        sums, drops = [], []
+        for u in perturbation.subsets(784, 157, 16, (0, 0)).numpy():
+            present = np.ones(784)
+            present[u] = state[u]
+            sums.append(blurred[u].sum())
+            drops.append(probability(np.ones(784)) - probability(present))
+        judged = stats.spearmanr(sums, drops)
+        close(found[i], (judged.statistic + judged.pvalue) / 2, atol=1e-6)
+
+
+# --- real networks, and what is refused -------------------------------------------------------------------------------
+
+
+def test_a_real_network_in_chunks():
+    model = models.load("mobilenet_v2")
+    photographs = data.images(2)
+    x = model.prepare(photographs)
+    e = wam.saliency(model, x, [image.label for image in photographs], frame=wam.Wavelet("db4", 3, 2))
+    whole, parts = (metrics.perturbation_curves(model, x, e, steps=4, max_batch=n) for n in (16, 3))
+    close(whole.insertion, parts.insertion, atol=1e-5)
+    close(whole.deletion, parts.deletion, atol=1e-5)
+    black = metrics.perturbed(x, e, [0.0], model=model, protocol="released")[0][0]
+    close(black, model.black.expand_as(black), atol=1e-5)
+
+
+BAD = {
+    "another input": ({"x": torch.ones(3, 3, 13, 16).double()}, "another input: samples"),
+    "another size": ({"x": torch.ones(3, 3, 16, 16).double()}, "is not of this input"),
+    "another batch": ({"x": inputs((3, 13, 16), 2)}, "is not of this input"),
+    "nan input": ({"x": inputs((3, 13, 16)).index_fill(0, torch.tensor([1]), torch.nan)}, r"input of samples \[1\]"),
+    "ranking": ({"ranking": "best"}, "unknown ranking 'best'"),
+    "protocol": ({"protocol": "mine"}, "unknown protocol 'mine'"),
+    "output": ({"output": "score"}, "unknown output 'score'"),
+    "baseline": ({"baseline": "white"}, "unknown baseline 'white'"),
+    "baseline shape": ({"baseline": torch.zeros(7)}, "does not broadcast"),
+    "max_batch": ({"max_batch": 0}, "max_batch must be an integer of at least 1"),
+    "released function": ({"protocol": "released"}, "mean and std"),
+}
+BAD_CURVES = {
+    "no steps": ({"steps": 0}, "steps must be an integer of at least 1"),
+    "more steps than features": ({"steps": 10**6}, "1000000 steps for"),
+    "axis": ({"axis": "time"}, "unknown axis 'time'"),
+}
+BAD_MU = {
+    "two subsets": ({"subsets": 2}, "subsets must be an integer of at least 3"),
+    "nothing": ({"size": 0.0}, "a share of 0.0"),
+    "everything": ({"size": 1.0}, "a share of 1.0"),
+    "correlation": ({"correlation": "kendall"}, "unknown correlation 'kendall'"),
+}
+
+
+@pytest.mark.parametrize("metric", [metrics.perturbation_curves, metrics.mu_fidelity])
+@pytest.mark.parametrize("change, message", BAD.values(), ids=BAD)
+def test_bad_input_is_named(metric, change, message):
+    model, x, e = explained(*CASES["image"])
+    with pytest.raises(ValueError, match=message):
+        metric(
+            **{"model": model, "x": x}
+            | {"explanation" if metric is metrics.perturbation_curves else "explanations": e}
+            | change
+        )
+
+
+@pytest.mark.parametrize("change, message", BAD_CURVES.values(), ids=BAD_CURVES)
+def test_bad_curves_are_named(change, message):
+    model, x, e = explained(*CASES["image"])
+    with pytest.raises(ValueError, match=message):
+        metrics.perturbation_curves(model, x, e, **change)
+
+
+@pytest.mark.parametrize("change, message", BAD_MU.values(), ids=BAD_MU)
+def test_bad_mu_fidelity_is_named(change, message):
+    model, x, e = explained(*CASES["image"])
+    with pytest.raises(ValueError, match=message):
+        metrics.mu_fidelity(model, x, e, **change)
+
+
+def test_attributions_that_cannot_rank_are_named():
+    model, x, e = explained(*CASES["image"])
+    nan = replace(e, attributions=e.attributions.map(lambda b: b.index_fill(0, torch.tensor([2]), torch.nan)))
+    two = replace(e, attributions=e.attributions.map(lambda b: b[:, :2]))
+    for broken, message in ((nan, r"by integrated gradients of samples \[2\]"), (two, "have 2 channels")):
+        with pytest.raises(ValueError, match=message):
+            metrics.perturbation_curves(model, x, broken)
+        with pytest.raises(ValueError, match=message):
+            metrics.mu_fidelity(model, x, [e, broken])
+    other = wam.saliency(model, x, e.target, frame=wam.Pixel())
+    with pytest.raises(ValueError, match="one frame and one target"):
+        metrics.mu_fidelity(model, x, [e, other])
+    with pytest.raises(ValueError, match="give at least one explanation"):
+        metrics.mu_fidelity(model, x, [])
+    with pytest.raises(ValueError, match="numbers from 0 to 1"):
+        metrics.perturbed(x, e, [0.5, 1.5])
+    with pytest.raises(ValueError, match="cells need a mosaic"):
+        metrics.mu_fidelity(Normalised(model), x, e, protocol="released")  # 13 by 16 is less than 28 by 28
+
+
+def test_a_constant_image_has_curves_but_no_energy():
+    model, _, _ = explained(*CASES["image"])
+    x = torch.full((1, 3, 13, 16), 2.0, dtype=torch.float64)
+    e = wam.saliency(model, x, 0, frame=CASES["image"][0])
+    curves = metrics.perturbation_curves(model, x, e, steps=4)
+    assert curves.insertion.isfinite().all()
+    with pytest.raises(ValueError, match=r"samples \[0\] equal the baseline"):
+        metrics.perturbation_curves(model, x, e, steps=4, axis="energy", baseline="mean")
