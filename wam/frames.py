@@ -20,6 +20,7 @@ import ptwt
 import pywt
 import torch
 from torch import Tensor
+from torch.nn.functional import conv1d, conv2d, conv3d
 
 from wam.checks import positive
 from wam.coefficients import Band, Coefficients
@@ -27,10 +28,11 @@ from wam.coefficients import Band, Coefficients
 MODES = get_args(ptwt.constants.BoundaryMode)
 """The boundary modes that ptwt knows."""
 
-_DETAILS = {1: ("detail",), 2: ("horizontal", "vertical", "diagonal")}
+_DETAILS = {1: ("detail",), 2: ("horizontal", "vertical", "diagonal")}  # as ptwt orders them
 _DETAILS[3] = ("aad", "ada", "add", "daa", "dad", "dda", "ddd")
+_BINARY = _DETAILS | {2: ("vertical", "horizontal", "diagonal")}  # as binary numbers of low-pass 0 and high-pass 1
 _ANALYSIS = {1: ptwt.wavedec, 2: ptwt.wavedec2, 3: ptwt.wavedec3}
-_SYNTHESIS = {1: ptwt.waverec, 2: ptwt.waverec2, 3: ptwt.waverec3}
+_CONVOLVE = {1: conv1d, 2: conv2d, 3: conv3d}
 
 
 class Frame(ABC):
@@ -165,7 +167,7 @@ class Wavelet(Frame):
         return self._decompose(x, pywt.Wavelet(self.name), self.mode)
 
     def synthesis(self, coefficients: Coefficients) -> Tensor:
-        return self._compose(coefficients, _adjoint_pair(self.name, absolute=False))
+        return self._compose(coefficients)
 
     def pullback(self, gradient: Tensor) -> Coefficients:
         self.check(gradient)
@@ -178,7 +180,7 @@ class Wavelet(Frame):
         ones = torch.ones(1, 1, *magnitudes.shape, device=magnitudes.device, dtype=magnitudes.dtype)
         inside = self._decompose(ones, pair, "zero")
         kept = magnitudes.zip_map(lambda m, share: torch.where(share > 0, m / share, 0 * m), inside)
-        return self._compose(kept, pair)
+        return self._compose(kept, absolute=True)
 
     def _decompose(self, x: Tensor, bank: pywt.Wavelet, mode: str) -> Coefficients:
         if self.ndim == 1 and x.shape[:2] == (1, 1):  # a lone row takes another kernel and rounds differently
@@ -191,16 +193,17 @@ class Wavelet(Frame):
                 bands[level, orientation] = band
         return Coefficients(bands, tuple(x.shape[2:]))
 
-    def _compose(self, coefficients: Coefficients, bank: pywt.Wavelet) -> Tensor:
+    def _compose(self, coefficients: Coefficients, absolute: bool = False) -> Tensor:
         bands, expected = coefficients.bands, self._layout(coefficients.shape)
         if {key: tuple(band.shape[2:]) for key, band in bands.items()} != expected:
             raise ValueError(f"these are not coefficients of {self} for an input of {coefficients.shape}")
-        tree: list = [bands[self.levels, "approx"]]
-        for level in range(self.levels, 0, -1):
-            detail = [bands[level, orientation] for orientation in _DETAILS[self.ndim]]
-            tree.append(_as_ptwt(detail))
+        x, kernel = bands[self.levels, "approx"], _phases(self.name, absolute, self.ndim)
+        kernel = kernel.to(x)
         with full_precision(coefficients.device):
-            x = _SYNTHESIS[self.ndim](tree if self.ndim == 1 else tuple(tree), bank)
+            for level in range(self.levels, 0, -1):
+                details = [bands[level, orientation] for orientation in _BINARY[self.ndim]]
+                x = x[(..., *(slice(0, n) for n in details[0].shape[2:]))]
+                x = _upsample(torch.stack([x, *details], dim=2).flatten(0, 1), kernel).unflatten(0, x.shape[:2])
         return x[(..., *(slice(0, n) for n in coefficients.shape))]
 
     def _layout(self, shape: tuple[int, ...]) -> dict[Band, tuple[int, ...]]:
@@ -260,13 +263,28 @@ def _adjoint_pair(name: str, absolute: bool) -> pywt.Wavelet:
     return pywt.Wavelet(name, [low.flip(0).tolist(), high.flip(0).tolist(), low.tolist(), high.tolist()])
 
 
+@cache
+def _phases(name: str, absolute: bool, ndim: int) -> Tensor:
+    """The synthesis filters as a convolution kernel ``(phases, bands, *taps)``, 2**ndim phases and bands.
+
+    A level of the synthesis fills zeros between coefficients and convolves. The even and odd samples of the result
+    (per axis) are convolutions of the coefficients themselves, with the even and odd taps: no zero is ever multiplied.
+    """
+    taps = torch.tensor(_adjoint_pair(name, absolute).filter_bank[2:], dtype=torch.float64)
+    taps = taps.unflatten(1, (-1, 2)).permute(2, 0, 1).flip(2)  # (phase, band, tap) of one axis
+    pattern = {1: "rau->rau", 2: "rau,sbv->rsabuv", 3: "rau,sbv,tcw->rstabcuvw"}[ndim]
+    return torch.einsum(pattern, *[taps] * ndim).flatten(0, ndim - 1).flatten(1, ndim)
+
+
+def _upsample(bands: Tensor, kernel: Tensor) -> Tensor:
+    """One level of the synthesis, ``(rows, bands, *n)`` to ``(rows, *2 n - length + 2)``."""
+    ndim = bands.ndim - 2
+    phases = _CONVOLVE[ndim](bands, kernel).unflatten(1, (2,) * ndim)
+    order = [axis for i in range(ndim) for axis in (1 + ndim + i, 1 + i)]
+    return phases.permute(0, *order).reshape(len(bands), *(2 * n for n in phases.shape[1 + ndim :]))
+
+
 def _as_tuple(detail) -> tuple[Tensor, ...]:
     if isinstance(detail, dict):
         return tuple(detail[orientation] for orientation in _DETAILS[3])
     return (detail,) if isinstance(detail, Tensor) else tuple(detail)
-
-
-def _as_ptwt(detail: list[Tensor]):
-    if len(detail) == 1:
-        return detail[0]
-    return ptwt.WaveletDetailTuple2d(*detail) if len(detail) == 3 else dict(zip(_DETAILS[3], detail))
