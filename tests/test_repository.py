@@ -36,15 +36,19 @@ if "google.colab" in sys.modules:  # Colab brings torch and numpy; they stay as 
     import subprocess
 
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
-    subprocess.run([*pip, "ptwt>=1.0.1", "timm>=1.0.9"], check=True)
+    subprocess.run([*pip, "captum>=0.9", "ptwt>=1.0.1", "timm>=1.0.9", "torchcam>=0.5"], check=True)
     subprocess.run([*pip, "--no-deps", "git+{ADDRESS}"], check=True)"""
 ON_COLAB = {
     "filelock",
+    "joblib",
     "matplotlib",
     "numpy",
+    "pandas",
     "pillow",
+    "pyarrow",
     "pywavelets",
     "safetensors",
+    "scipy",
     "torch",
     "torchaudio",
     "torchvision",

@@ -1,0 +1,73 @@
+"""What insertion and deletion cost beside the bare forward passes they need: ratios of wall time, in one process.
+
+    python benchmarks/curves.py [--device cuda] [--rounds 7]
+
+The bare loop sends as many inputs through the model, in batches of the same size, and does nothing else. Rounds are
+interleaved in random order; the ratio is that of the medians. As ``overhead.py``, the script restarts itself on Linux
+with an allocator that keeps freed memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import random
+import statistics
+import sys
+from collections.abc import Callable
+
+import torch
+from overhead import KEEP, timed
+from report import report
+
+import wam
+from wam import data, metrics, models
+
+
+def bare_loop(model: torch.nn.Module, x: torch.Tensor, inputs: int) -> None:
+    with torch.no_grad():
+        for start in range(0, inputs, len(x)):
+            model(x[: inputs - start])
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--device", default="cpu")
+    parser.add_argument("--model", default="efficientnet_lite0")
+    parser.add_argument("--batch", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=16)
+    parser.add_argument("--rounds", type=int, default=7)
+    args = parser.parse_args()
+
+    model = models.load(args.model, device=args.device).requires_grad_(False)
+    images = (data.images() * -(-args.batch // 20))[: args.batch]
+    x = model.prepare(images)
+    target = torch.tensor([image.label for image in images], device=args.device)
+    inputs = 2 * (args.steps - 1) * args.batch + args.batch + 1  # and f(x), and f(x0) once
+
+    calls: dict[str, Callable[[], object]] = {"bare passes": lambda: bare_loop(model, x, inputs)}
+    for name in ("haar", "db4"):
+        e = wam.saliency(model, x, target, frame=wam.Wavelet(name, levels=3, ndim=2), max_batch=4)
+        for axis in ("count", "energy"):
+            calls[f"{name}, {axis}"] = lambda e=e, axis=axis: metrics.perturbation_curves(
+                model, x, e, steps=args.steps, axis=axis
+            )
+
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for call in calls.values():
+        call()
+    for _ in range(args.rounds):
+        for name, call in random.sample(sorted(calls.items()), len(calls)):
+            seconds[name].append(timed(call, args.device))
+
+    rows = []
+    for name, times in seconds.items():
+        ratio = statistics.median(times) / statistics.median(seconds["bare passes"])
+        rows.append({"call": name, "seconds": round(statistics.median(times), 4), "ratio": round(ratio, 4)})
+    report("curves", rows, vars(args) | {"inputs": inputs})
+
+
+if __name__ == "__main__":
+    if sys.platform == "linux" and not KEEP.items() <= os.environ.items():
+        os.execve(sys.executable, [sys.executable, *sys.argv], os.environ | KEEP)
+    main()

@@ -1,0 +1,529 @@
+"""Tables over many inputs: computed in parallel, continued after any interruption, summarised with intervals.
+
+:func:`run` maps a function over named cases and ends with one tidy table; :func:`summary`, :func:`differences` and
+:func:`ranks` read such tables. ``python -m wam.benchmark --help`` computes the paper's image tables
+(:mod:`wam.tables`) from a shell.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import os
+import sys
+import uuid
+import warnings
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import BrokenExecutor
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import joblib
+import numpy as np
+import pandas as pd
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from scipy import stats
+from tqdm.auto import tqdm
+
+import wam
+from wam.checks import positive
+
+Function = Callable[..., Sequence[Mapping[str, Any]]]
+"""What :func:`run` maps: ``function(case, **settings)`` returns the rows of one case."""
+
+RESAMPLES = 2000
+"""The number of bootstrap resamples behind every interval."""
+
+_PANDAS = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}  # whole numbers stay whole beside missing ones
+
+
+# --- computing a table ------------------------------------------------------------------------------------------------
+
+
+def run(
+    function: Function,
+    cases: Mapping[str, Any],
+    settings: Mapping[str, Any],
+    folder: str | os.PathLike,
+    *,
+    jobs: int | None = None,
+    threads: int = 1,
+    progress: bool = False,
+) -> pd.DataFrame:
+    """One tidy table of what ``function`` returns for every case; interrupted at any moment, the same call continues.
+
+    Everything of a run lies in ``folder/<fingerprint>/`` (:func:`location`): ``settings.json``, one file for every
+    finished case, and, when all are finished, ``table.parquet``. The fingerprint is a digest of the name of the
+    function, the settings, ``threads`` and the versions of wam and torch: another setting is another folder, so old
+    and new rows never mix. The bytes of ``table.parquet`` depend on the rows alone, not on interruptions or ``jobs``.
+
+    The map goes through joblib without naming a backend. Processes of this machine are ``jobs=4``; a Dask cluster,
+    which must see the same files, takes one line around the call: ``joblib.parallel_config(backend="dask")``.
+
+    Parameters
+    ----------
+    function
+        Importable (defined at the top level of a module): ``function(case, **settings)`` returns a list of rows, each
+        a dictionary of numbers, text and ``None``. It is looked up by name where it runs.
+    cases
+        ``{key: case}``: a unique text and what ``function`` gets, small and picklable (a path, not an image). A case is
+        recognised by its key: if what it stands for changes, let the key change (with a digest of the file, say).
+    settings
+        Keyword arguments of ``function``, of JSON's types.
+    folder
+        Where runs are kept; made if it is missing.
+    jobs
+        How many cases at once; ``None`` means what the joblib configuration says, else 1.
+    threads
+        How many threads torch may use within a case. It is set wherever the case runs and restored, so that
+        results do not depend on ``jobs``.
+    progress
+        Show a bar with the time left.
+
+    Returns
+    -------
+    pandas.DataFrame
+        ``table.parquet`` read back: the column ``case``, those of the rows, and ``error``; rows in the order of
+        ``cases``. Whole numbers are ``Int64``.
+
+    Raises
+    ------
+    ValueError
+        If there are no cases, or the settings are not of JSON's types.
+    TypeError
+        If ``function`` is not importable, a key is not text, or a column holds text in one case, numbers in another.
+
+    Warns
+    -----
+    UserWarning
+        If the file of a finished case is damaged; the case is computed again.
+
+    Notes
+    -----
+    A case whose function raises is one row with nothing but its ``error``, ``"TypeName: message"``; the others go on,
+    and the next call tries it again. A row in which the function itself writes an ``error`` beside other columns is a
+    result like any other. Two runs at the same time in the same folder do some work twice and no harm: files are
+    written aside and moved into place.
+
+    Examples
+    --------
+    >>> import math, tempfile
+    >>> from wam import benchmark
+    >>> def square(case, power):
+    ...     return [{"input": case, "value": math.pow(case, power)}]
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     table = benchmark.run(square, {"two": 2, "three": 3}, {"power": 2}, folder)
+    >>> table.drop(columns="error")
+        case  input  value
+    0    two      2    4.0
+    1  three      3    9.0
+    """
+    if not isinstance(cases, Mapping) or not cases:
+        raise ValueError("there are no cases: give at least one, as {key: case}")
+    if not all(isinstance(key, str) for key in cases):
+        raise TypeError(f"keys of cases must be text, got {next(k for k in cases if not isinstance(k, str))!r}")
+    threads, identity = positive(threads, "threads"), _identity(function, settings, threads)
+    settings, place = identity["settings"], location(function, settings, folder, threads=threads)
+    (place / "cases").mkdir(parents=True, exist_ok=True)
+    _replace(place / "settings.json", lambda path: path.write_text(json.dumps(identity, indent=2) + "\n"))
+    files = {key: place / "cases" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.parquet" for key in cases}
+    finished = {key: rows for key, file in files.items() if (rows := _finished(file, key)) is not None}
+
+    missing = [key for key in cases if key not in finished]
+    todo = (joblib.delayed(_attempt)(function, key, cases[key], settings, threads) for key in missing)
+    bar = tqdm(total=len(cases), initial=len(finished), disable=not progress, unit="case")
+    with bar, closing(joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")(todo)) as results:
+        for key, rows in results:
+            _replace(files[key], lambda path, rows=rows: _write(rows, path))
+            finished[key] = rows
+            bar.update()
+    _replace(place / "table.parquet", lambda path: _write(_joined([finished[key] for key in cases]), path))
+    return read(place / "table.parquet")
+
+
+def location(function: Function, settings: Mapping[str, Any], folder: str | os.PathLike, *, threads: int = 1) -> Path:
+    """The folder within ``folder`` that :func:`run` keeps this function with these settings in.
+
+    >>> from wam import benchmark, checks
+    >>> one, other = (benchmark.location(checks.positive, {"least": n}, "runs") for n in (1, 2))
+    >>> one.parent.name, len(one.name), one == other
+    ('runs', 12, False)
+    """
+    text = json.dumps(_identity(function, settings, threads), sort_keys=True)
+    return Path(folder) / hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+def read(path: str | os.PathLike) -> pd.DataFrame:
+    """A table that :func:`run` wrote; whole numbers are ``Int64``, which may be missing."""
+    return pq.read_table(path).to_pandas(types_mapper=_PANDAS.get)
+
+
+def failed(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a table of :func:`run` that stand for cases whose function raised.
+
+    >>> import pandas as pd
+    >>> from wam import benchmark
+    >>> table = pd.DataFrame({"case": ["a", "b"], "value": [1.0, None], "error": [None, "OSError: gone"]})
+    >>> benchmark.failed(table)
+      case          error
+    0    b  OSError: gone
+    """
+    nothing_else = table.drop(columns=["case", "error"]).isna().all(axis=1)
+    return table.loc[table["error"].notna() & nothing_else, ["case", "error"]].reset_index(drop=True)
+
+
+def _identity(function: Function, settings: Mapping[str, Any], threads: int) -> dict[str, Any]:
+    name = f"{getattr(function, '__module__', None)}.{getattr(function, '__qualname__', '<unnamed>')}"
+    if "<" in name:
+        raise TypeError(f"the function must be importable by name, got {function!r}: define it in a module")
+    try:
+        settings = json.loads(json.dumps(dict(settings), allow_nan=False, sort_keys=True))
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"settings must be numbers, text, lists and dictionaries of them: {error}") from None
+    versions = {"wam": wam.__version__, "torch": torch.__version__}
+    return {"function": name, "settings": settings, "threads": threads, "versions": versions}
+
+
+def _attempt(function: Function, key: str, case: Any, settings: dict[str, Any], threads: int) -> tuple[str, pa.Table]:
+    """The rows of one case, or the row that says why there are none; runs where joblib puts it."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        return key, _rows(key, function(case, **settings))
+    except Exception as error:
+        return key, _rows(key, [{"error": f"{type(error).__name__}: {error}"}])
+    finally:
+        torch.set_num_threads(before)
+
+
+def _rows(key: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
+    """Rows as columns of four types (whole numbers, numbers, truth values, text), whatever their number types were."""
+    names = [name for name in dict.fromkeys(name for row in rows for name in row) if name != "error"]
+    if "case" in names:
+        raise ValueError("a row has a column 'case', which is the name of the column of keys: rename it")
+    columns = {"case": pa.array([key] * len(rows), pa.string())}
+    for name in names:
+        column = pa.array([row.get(name) for row in rows])
+        if pa.types.is_integer(column.type):
+            column = column.cast(pa.int64())
+        elif pa.types.is_floating(column.type):
+            column = column.cast(pa.float64())
+        elif column.type not in (pa.string(), pa.bool_(), pa.null()):
+            raise TypeError(f"column {name!r} holds {column.type}; rows are numbers and text")
+        columns[name] = column
+    return pa.table(columns | {"error": pa.array([row.get("error") for row in rows], pa.string())})
+
+
+def _joined(tables: list[pa.Table]) -> pa.Table:
+    names = dict.fromkeys(name for table in tables for name in table.column_names if name != "error")
+    try:
+        table = pa.concat_tables(tables, promote_options="permissive").combine_chunks()
+    except pa.ArrowTypeError as error:
+        raise TypeError(f"a column holds text in one case and numbers in another: {error}") from None
+    table = table.select([*names, "error"])
+    known = [field.with_type(pa.float64()) if field.type == pa.null() else field for field in table.schema]
+    return table.cast(pa.schema(known))  # a column that is missing everywhere is one of missing numbers
+
+
+def _finished(file: Path, key: str) -> pa.Table | None:
+    """The rows of a finished case; ``None`` if it has to be computed."""
+    try:
+        rows = pq.read_table(file, page_checksum_verification=True)
+        if set(rows["case"].to_pylist()) - {key}:
+            raise ValueError("it holds another case")
+    except FileNotFoundError:
+        return None
+    except (pa.ArrowException, OSError, ValueError, KeyError) as error:
+        warnings.warn(f"{file} is damaged and case {key!r} is computed again: {error}", stacklevel=3)
+        return None
+    failed = rows.column_names == ["case", "error"] and rows["error"].null_count < len(rows)
+    return None if failed else rows
+
+
+def _write(table: pa.Table, path: Path) -> None:
+    pq.write_table(table, path, write_page_checksum=True)
+
+
+def _replace(path: Path, write: Callable[[Path], Any]) -> None:
+    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        write(scratch)
+        os.replace(scratch, path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+
+
+# --- reading a table --------------------------------------------------------------------------------------------------
+
+
+def summary(
+    table: pd.DataFrame, by: str | Sequence[str], value: str = "value", *, confidence: float = 0.95, seed: int = 0
+) -> pd.DataFrame:
+    r"""The mean of every group, with its percentile bootstrap interval.
+
+    Parameters
+    ----------
+    table
+        A tidy table, such as :func:`run` returns.
+    by
+        The columns whose values make a group; groups come in the order of the table.
+    value
+        The column to be averaged.
+    confidence
+        Of the interval: the quantiles :math:`(1 \mp c) / 2` of the means of :data:`RESAMPLES` resamples.
+    seed
+        Of the resamples; they are the same for every group of the same size.
+
+    Returns
+    -------
+    pandas.DataFrame
+        The columns ``by``, then ``mean``, ``low``, ``high``, ``n`` (how many values) and ``dropped`` (how many were
+        missing). The interval of fewer than two values is NaN; that of equal ones has no width.
+
+    Raises
+    ------
+    ValueError
+        If a column is not in the table.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from wam import benchmark
+    >>> table = pd.DataFrame({"method": ["a", "a", "b", "b"], "value": [1.0, 1.0, 2.0, None]})
+    >>> benchmark.summary(table, "method")
+      method  mean  low  high  n  dropped
+    0      a   1.0  1.0   1.0  2        0
+    1      b   2.0  NaN   NaN  1        1
+
+    References
+    ----------
+    Efron and Tibshirani, An introduction to the bootstrap, 1993, chapter 13.
+    """
+    by = _columns(table, by, value)
+    rows = []
+    for group, part in table.groupby(by, sort=False, dropna=False):
+        values = part[value].to_numpy(dtype=float, na_value=np.nan)
+        kept = values[~np.isnan(values)]
+        rows.append((*group, *_interval(kept, confidence, seed), len(kept), len(values) - len(kept)))
+    return pd.DataFrame(rows, columns=[*by, "mean", "low", "high", "n", "dropped"])
+
+
+def differences(
+    table: pd.DataFrame,
+    one: str,
+    other: str,
+    by: str | Sequence[str],
+    value: str = "value",
+    *,
+    column: str = "method",
+    inputs: str | Sequence[str] = ("model", "input"),
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """The mean difference ``one - other`` over the inputs that both have, paired, with its interval.
+
+    Parameters
+    ----------
+    table, by, value, confidence, seed
+        As for :func:`summary`.
+    one, other
+        Two values of ``column``.
+    column
+        The column that is compared.
+    inputs
+        The columns that say which input a row is about.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As of :func:`summary`; ``n`` counts pairs, ``dropped`` the inputs of which one value is missing.
+
+    Raises
+    ------
+    ValueError
+        If a column or one of the two is not in the table, or one has two values for one input in one group: then
+        ``by`` lacks a column, or the table has to be narrowed first.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from wam import benchmark
+    >>> rows = [("net", i, m, v) for i, (a, b) in enumerate([(1, 3), (5, 7)]) for m, v in (("a", a), ("b", b))]
+    >>> table = pd.DataFrame(rows, columns=["model", "input", "method", "value"])
+    >>> benchmark.differences(table, "b", "a", by="model")
+      model  mean  low  high  n  dropped
+    0   net   2.0  2.0   2.0  2        0
+    """
+    by, inputs = _columns(table, by, value, column), _columns(table, inputs)
+    for name in (one, other):
+        if name not in set(table[column]):
+            raise ValueError(
+                f"{name!r} is not in the column {column!r}, which has {sorted(set(table[column].dropna()))}"
+            )
+    wide = _wide(table[table[column].isin([one, other])], by, inputs, column, value)
+    paired = (wide[one] - wide[other]).rename(value).reset_index()
+    return summary(paired, by, value, confidence=confidence, seed=seed)
+
+
+def ranks(
+    table: pd.DataFrame,
+    by: str | Sequence[str],
+    value: str = "value",
+    *,
+    column: str = "method",
+    inputs: str | Sequence[str] = ("model", "input"),
+    best: str = "largest",
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> pd.DataFrame:
+    """The mean rank of every method among the methods on the same input, 1 the best; ties share their mean rank.
+
+    Parameters
+    ----------
+    table, by, value, column, inputs, confidence, seed
+        As for :func:`differences`.
+    best
+        Whether the ``"largest"`` or the ``"smallest"`` value has rank 1.
+
+    Returns
+    -------
+    pandas.DataFrame
+        As of :func:`summary`, with ``column`` after ``by``. Only inputs on which every method of the group has a value
+        count; ``dropped`` says how many do not.
+
+    Raises
+    ------
+    ValueError
+        As :func:`differences`.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from wam import benchmark
+    >>> rows = [("net", 0, "a", 0.3), ("net", 0, "b", 0.1), ("net", 1, "a", 0.2), ("net", 1, "b", 0.2)]
+    >>> table = pd.DataFrame(rows, columns=["model", "input", "method", "value"])
+    >>> benchmark.ranks(table, by="model")[["method", "mean", "n"]]
+      method  mean  n
+    0      a  1.25  2
+    1      b  1.75  2
+    """
+    if best not in ("largest", "smallest"):
+        raise ValueError(f"best must be 'largest' or 'smallest', got {best!r}")
+    by, inputs = _columns(table, by, value, column), _columns(table, inputs)
+    parts = []
+    for _, part in table.groupby(by, sort=False, dropna=False):
+        wide = _wide(part, by, inputs, column, value)
+        ranked = wide.rank(axis=1, ascending=best == "smallest").where(wide.notna().all(axis=1))
+        parts.append(ranked[part[column].drop_duplicates()].melt(ignore_index=False, value_name=value).reset_index())
+    return summary(pd.concat(parts), [*by, column], value, confidence=confidence, seed=seed)
+
+
+def _wide(table: pd.DataFrame, by: list[str], inputs: list[str], column: str, value: str) -> pd.DataFrame:
+    """A row for every input of every group, a column for every method."""
+    index = [*by, *(name for name in inputs if name not in by)]
+    twice = table.duplicated([*index, column])
+    if twice.any():
+        where = table.loc[twice, [*index, column]].iloc[0].to_dict()
+        raise ValueError(f"there are two values for {where}: add columns to `by`, or narrow the table first")
+    values = table.assign(**{value: table[value].astype(float)})
+    return values.pivot(index=index, columns=column, values=value)
+
+
+def _columns(table: pd.DataFrame, names: str | Sequence[str], *others: str) -> list[str]:
+    names = [names] if isinstance(names, str) else list(names)
+    for name in (*names, *others):
+        if name not in table:
+            raise ValueError(f"the table has no column {name!r}; it has {', '.join(map(str, table))}")
+    return names
+
+
+def _interval(values: np.ndarray, confidence: float, seed: int) -> tuple[float, float, float]:
+    mean = values.mean() if len(values) else np.nan
+    if len(values) < 2:
+        return mean, np.nan, np.nan
+    found = stats.bootstrap(
+        (values,), np.mean, n_resamples=RESAMPLES, confidence_level=confidence, method="percentile", rng=seed
+    ).confidence_interval
+    return mean, found.low, found.high
+
+
+# --- from a shell -----------------------------------------------------------------------------------------------------
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Compute the paper's image tables (:mod:`wam.tables`), print their summary, and return the exit code.
+
+    0: done; 1: some cases failed, and the summary says which; 2: what was asked for is impossible; 130: interrupted,
+    and the same command continues.
+    """
+    from wam import data, tables  # networks, which the rest of this module does not need
+
+    options = vars(_parser().parse_args(arguments))
+    models, images, n, out, jobs, threads = (
+        options.pop(k) for k in ("models", "images", "n", "out", "jobs", "threads")
+    )
+    try:
+        models = tables.check(models, **options)
+        files = tables.embedded(n) if images == "embedded" else data.imagenet(images, n, options["seed"])
+        cases = tables.cases(models, files)
+        table = run(tables.evaluate, cases, options, out, jobs=jobs, threads=threads, progress=True)
+    except KeyboardInterrupt:
+        print("\ninterrupted: finished cases are kept, and the same command continues", file=sys.stderr)
+        return 130
+    except BrokenExecutor as error:
+        print(f"error: a process was killed, perhaps for want of memory: {error}", file=sys.stderr)
+        print("the same command continues; give it fewer --jobs or a smaller --max-batch", file=sys.stderr)
+        return 1
+    except (ValueError, TypeError, OSError, RuntimeError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(tables.report(table))
+    print(f"\nall values: {location(tables.evaluate, options, out, threads=threads) / 'table.parquet'}")
+    return int(len(failed(table)) > 0)
+
+
+def _parser() -> argparse.ArgumentParser:
+    def at_least(least: int) -> Callable[[str], int]:
+        def number(text: str) -> int:
+            try:
+                return positive(int(text), "it", least)
+            except ValueError:
+                raise argparse.ArgumentTypeError(f"must be a whole number of at least {least}, got {text!r}") from None
+
+        return number
+
+    parser = argparse.ArgumentParser(
+        prog="python -m wam.benchmark",
+        description="The paper's image tables (1, 3 and 4): insertion, deletion, faithfulness and mu-fidelity of eight "
+        "methods and of controls, by three protocols, into one Parquet table. Interrupted, the same command continues.",
+        epilog="Exit code: 0 done, 1 some cases failed (the summary says which; the same command tries them again), "
+        "2 wrong arguments, 130 interrupted.",
+        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+    )
+    add = parser.add_argument
+    add("--models", nargs="+", default=["embedded"], help="names that wam.models.load knows, or embedded")
+    add("--images", default="embedded", help="embedded, or a folder of ImageNet validation images (wam.data.imagenet)")
+    add("--n", type=at_least(1), help="how many images; all of them if not given")
+    add("--steps", type=at_least(1), default=32, help="steps of the insertion and deletion curves")
+    add("--subsets", type=at_least(3), default=64, help="subsets of mu-fidelity")
+    add("--samples", type=at_least(1), default=25, help="gradients of an explanation, smoothed or integrated")
+    add("--wavelet", default="haar", help="a discrete wavelet of PyWavelets")
+    add("--levels", type=at_least(1), default=3, help="levels of the wavelet transform")
+    add("--jobs", type=int, default=1, help="cases at once, each in a process; -1 for every core")
+    add("--threads", type=at_least(1), default=1, help="threads of each case")
+    add("--device", default="cpu", help="where the networks run: cpu, cuda, ...")
+    add("--max-batch", type=at_least(1), default=16, help="inputs in one pass of a network")
+    add("--seed", type=at_least(0), default=0, help="of every draw, and of the choice of images")
+    add("--out", required=True, metavar="FOLDER", help="where the table and what is finished of it are kept")
+    return parser
+
+
+if __name__ == "__main__":
+    from wam.benchmark import main  # by its importable name, which other processes can find
+
+    sys.exit(main())
