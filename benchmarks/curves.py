@@ -40,7 +40,7 @@ def main() -> None:
     args = parser.parse_args()
 
     model = models.load(args.model, device=args.device).requires_grad_(False)
-    images = (data.images() * -(-args.batch // 20))[: args.batch]
+    images = (list(data.images()) * -(-args.batch // 20))[: args.batch]
     x = model.prepare(images)
     target = torch.tensor([image.label for image in images], device=args.device)
     inputs = 2 * (args.steps - 1) * args.batch + args.batch + 1  # and f(x), and f(x0) once

@@ -90,7 +90,7 @@ class ImageFiles(Sequence[LabelledImage]):
         return LabelledImage(image, self.labels[index], path.stem, self.source)
 
 
-def images(n: int | None = None) -> tuple[LabelledImage, ...]:
+def images(n: int | None = None) -> ImageFiles:
     """The first ``n`` (default: all) of 20 labelled ImageNet photographs, in a fixed order.
 
     They are 512 x 512 or 1024 x 683 pixels large. Source: the sample images of Foolbox 3.3.4, whose file
@@ -112,10 +112,10 @@ def images(n: int | None = None) -> tuple[LabelledImage, ...]:
     """
     files = _carried(CATALOGUE["images"])
     labels = tuple(int(path.stem.rpartition("_")[2]) for path in files.paths)
-    return tuple(ImageFiles(files.paths, labels, files.source)[: _count(n, len(files))])
+    return ImageFiles(files.paths, labels, files.source)[: _count(n, len(files))]
 
 
-def photographs() -> tuple[LabelledImage, ...]:
+def photographs() -> ImageFiles:
     """Three unlabelled photographs: coffee (600 x 400 pixels), camera (512 x 512, grey), chelsea (451 x 300).
 
     Source: the sample images of scikit-image, CC0.
@@ -131,7 +131,7 @@ def photographs() -> tuple[LabelledImage, ...]:
     >>> [photograph.name for photograph in wam.data.photographs()]
     ['coffee', 'camera', 'chelsea']
     """
-    return tuple(_carried(CATALOGUE["photographs"]))
+    return _carried(CATALOGUE["photographs"])
 
 
 def _carried(asset: Asset) -> ImageFiles:

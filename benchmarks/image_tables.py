@@ -1,0 +1,62 @@
+"""The full run of the image tables that chapter 08 reads: every embedded model, photograph, method and protocol.
+
+    python benchmarks/image_tables.py [--jobs 2] [--folder build/image_tables]
+
+Interrupted, the same command continues. Writes ``wam/results/image_tables.parquet`` and, with what it was computed on,
+``image_tables.json``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import json
+import os
+import platform
+import subprocess
+import sys
+import time
+from datetime import UTC, datetime
+from importlib.metadata import version
+from pathlib import Path
+
+from wam import benchmark, data, models, tables
+
+ROOT = Path(__file__).resolve().parents[1]
+PACKAGES = ("torch", "torchvision", "timm", "ptwt", "captum", "torchcam", "scipy", "numpy")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--jobs", type=int, default=os.cpu_count())
+    parser.add_argument("--folder", type=Path, default=ROOT / "build" / "image_tables")
+    args = parser.parse_args()
+
+    options = inspect.signature(tables.evaluate).parameters.values()
+    settings = {option.name: option.default for option in options if option.kind is option.KEYWORD_ONLY}
+    cases = tables.cases(models.EMBEDDED, data.images())
+    start = time.perf_counter()
+    table = benchmark.run(tables.evaluate, cases, settings, args.folder, jobs=args.jobs, progress=True)
+    seconds = round(time.perf_counter() - start)
+    if failures := len(benchmark.failed(table)):
+        sys.exit(f"{failures} cases failed, nothing is stored:\n{tables.report(table)}")
+
+    place = benchmark.location(tables.evaluate, settings, args.folder)
+    (tables.RESULTS / "image_tables.parquet").write_bytes((place / "table.parquet").read_bytes())
+    commit = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
+    passes = table[table["method"].isna()].groupby("metric")["value"].sum().astype(int).to_dict()
+    provenance = {
+        "date": datetime.now(UTC).date().isoformat(),
+        "commit": subprocess.run(commit, capture_output=True, text=True, check=True).stdout.strip(),
+        "seconds": seconds,
+        "hardware": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {args.jobs} processes",
+        "passes": passes,
+        "settings": settings,
+        "versions": {package: version(package) for package in PACKAGES},
+    }
+    (tables.RESULTS / "image_tables.json").write_text(json.dumps(provenance, indent=1) + "\n")
+    print(tables.report(table))
+
+
+if __name__ == "__main__":
+    main()
