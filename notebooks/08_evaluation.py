@@ -73,7 +73,20 @@ from IPython.display import Markdown, display
 from scipy import stats
 
 import wam
-from wam import baselines, benchmark, book, controls, data, metrics, models, perturbation, plots, released, tables
+from wam import (
+    baselines,
+    benchmark,
+    book,
+    comparison,
+    controls,
+    data,
+    metrics,
+    models,
+    perturbation,
+    plots,
+    released,
+    tables,
+)
 
 book.start(chapter="08_evaluation", profile=profile, seed=seed)
 
@@ -101,7 +114,7 @@ book.start(chapter="08_evaluation", profile=profile, seed=seed)
 # %%
 names = networks or {"embedded": list(models.EMBEDDED), "paper": list(models.PAPER)}[profile]
 count = n_images or {"embedded": 2, "paper": 1000}[profile]
-files = tables.embedded() if profile == "embedded" else data.imagenet(n=count, seed=seed)
+files = data.images() if profile == "embedded" else data.imagenet(n=count, seed=seed)
 device = "cuda" if torch.cuda.is_available() else "cpu"
 model = models.load(names[0], device)
 categories = model.categories
@@ -344,7 +357,7 @@ def pick(metric, protocol, methods, domain=None):
 # %%
 def measured(metric, protocol, methods, domain=None):
     """Their means with intervals, per network."""
-    return benchmark.summary(pick(metric, protocol, methods, domain), ["model", "method"])
+    return comparison.summary(pick(metric, protocol, methods, domain), ["model", "method"])
 
 
 def printed(number):
@@ -458,7 +471,7 @@ def versus(method, metric, protocol, name):
     rows, sign = rows[rows["model"] == name], -1 if metric == "deletion" else 1
     means = sign * rows[rows["method"] != method].groupby("method")["value"].mean()
     pair = (method, means.idxmax())[::sign]
-    return means.idxmax(), benchmark.differences(rows, *pair, "model").iloc[0]
+    return means.idxmax(), comparison.differences(rows, *pair, "model").iloc[0]
 
 
 # %%
@@ -536,7 +549,7 @@ book.figure(fig, alt, caption)
 def paired(one, other, metric, protocol):
     """The paired difference of two rankings of wavelet coefficients: a row per network."""
     rows = pick(metric, protocol, [one, other], "wavelet")
-    return benchmark.differences(rows, one, other, "model").set_index("model")
+    return comparison.differences(rows, one, other, "model").set_index("model")
 
 
 rows, beats = [], {}
@@ -673,7 +686,7 @@ display(Markdown(text))
 
 # %%
 ranked = pd.concat([pick("faithfulness", p, METHODS) for p in ("released", "equations")])
-ranked = benchmark.ranks(ranked, ["model", "protocol"])
+ranked = comparison.ranks(ranked, ["model", "protocol"])
 cells = {(row["model"], row["protocol"], row["method"]): span(row, 1) for _, row in ranked.iterrows()}
 columns = [(name, protocol) for name in names for protocol in ("released", "equations")]
 rows = [(method, *(cells.get((*column, method), "–") for column in columns)) for method in METHODS]

@@ -326,7 +326,11 @@ def test_the_predicted_class_is_that_of_the_input_itself(recorder):
 
 
 BAD = {
-    "nan": (lambda x: {"x": x.index_fill(0, torch.tensor([1]), torch.nan)}, ValueError, r"input of samples \[1\] holds NaN"),
+    "nan": (
+        lambda x: {"x": x.index_fill(0, torch.tensor([1]), torch.nan)},
+        ValueError,
+        r"input of samples \[1\] holds NaN",
+    ),
     "inf": (lambda x: {"x": x / 0}, ValueError, r"input of samples \[0, 1, 2\] holds NaN or inf"),
     "not a batch": (lambda x: {"x": x[0]}, ValueError, "expected a batch"),
     "ndim": (lambda x: {"x": x[:, 0]}, ValueError, "2 spatial axes"),

@@ -1,7 +1,7 @@
 """The image tables: rows against the public functions called one by one, on a small network and on a real one."""
 
 import dataclasses
-import json
+import inspect
 import re
 import subprocess
 import sys
@@ -245,14 +245,6 @@ def test_another_image_under_the_same_name_is_another_case(tmp_path, photograph)
         tables.cases(["small"], data.ImageFiles((path,), (None,), "test"))
 
 
-def test_embedded_photographs_as_files():
-    files, images = tables.embedded(3), data.images(3)
-    assert [(i.name, i.label, i.source) for i in files] == [(i.name, i.label, i.source) for i in images]
-    assert len(tables.embedded()) == 20
-    with pytest.raises(ValueError, match="from 1 to 20"):
-        tables.embedded(21)
-
-
 def test_an_unreadable_image_is_recorded_skipped_and_reported(tmp_path, classifier, photograph):
     path, label = photograph
     bad = tmp_path / "bad.png"
@@ -288,15 +280,21 @@ def test_the_tables_of_the_paper_have_our_names():
         tables.paper(2)
 
 
-def test_the_stored_table_is_read_with_its_provenance(tmp_path, monkeypatch):
-    (tmp_path / "results").mkdir()
-    benchmark.run(tables.evaluate, {"a": ("none", "no", 1)}, {}, tmp_path)
-    (file,) = tmp_path.glob("*/table.parquet")
-    file.rename(tmp_path / "results" / "image_tables.parquet")
-    (tmp_path / "results" / "image_tables.json").write_text(json.dumps({"steps": 32}))
-    monkeypatch.setattr(tables.resources, "files", lambda package: tmp_path)
+def test_the_stored_run_is_one_of_this_code():
+    """All embedded images, methods and protocols by the defaults of `evaluate`: else, compute it anew."""
     table, provenance = tables.stored()
-    assert list(table["case"]) == ["a"] and provenance == {"steps": 32}
+    options = inspect.signature(tables.evaluate).parameters.values()
+    assert provenance["settings"] == {o.name: o.default for o in options if o.kind is o.KEYWORD_ONLY}
+    assert list(table["case"].unique()) == list(tables.cases(models.EMBEDDED, data.images()))
+    assert table["error"].isna().all()
+    right = table[table["predicted"] == table["label"]]
+    assert right.groupby("model")["case"].nunique().to_dict() == dict.fromkeys(models.EMBEDDED, 18)
+    values = right.dropna(subset="method").pivot(
+        index=["case", "domain", "protocol", "method"], columns="metric", values="value"
+    )
+    assert set(values.index.unique("method")) >= set(METHODS["wavelet"] + METHODS["pixel"])
+    assert (values["faithfulness"] - (values["insertion"] - values["deletion"])).abs().max() < 1e-12
+    assert len(values) == 36 * 60  # 8 rankings of coefficients and 12 of pixels, by three protocols
 
 
 # from a shell

@@ -28,6 +28,7 @@ _ON_DEMAND = (
     "baselines",
     "benchmark",
     "book",
+    "comparison",
     "controls",
     "data",
     "explorer",

@@ -12,7 +12,6 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, lru_cache, partial
-from importlib import resources
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -21,14 +20,16 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from wam import attribution, baselines, benchmark, controls, data, metrics, models, released, sanity
-from wam.assets import CATALOGUE
+from wam import attribution, baselines, benchmark, comparison, controls, data, metrics, models, released, sanity
 from wam.checks import finite
 from wam.explanation import Explanation
 from wam.frames import Frame, Pixel, Wavelet
 
 Case = tuple[str, str, int]
 """The name of a model, the path of an image and its class."""
+
+RESULTS = Path(__file__).parent / "results"
+"""Where the paper's tables and the full run of ours lie."""
 
 Recipes = dict[str, Callable[[], Explanation]]
 """The name of a method -> what makes its explanation."""
@@ -259,12 +260,6 @@ def _counted(*networks: nn.Module) -> Iterator[dict[str, int]]:
 # --- what is evaluated, and what came of it ---------------------------------------------------------------------------
 
 
-def embedded(n: int | None = None) -> data.ImageFiles:
-    """The first ``n`` (default: all) embedded photographs (:func:`wam.data.images`), as files."""
-    files, labels = data._carried(CATALOGUE["images"]), tuple(image.label for image in data.images(n))
-    return data.ImageFiles(files.paths[: len(labels)], labels, files.source)
-
-
 def cases(names: Sequence[str], images: data.ImageFiles) -> dict[str, Case]:
     """What :func:`wam.benchmark.run` maps :func:`evaluate` over: every model with every image.
 
@@ -277,8 +272,8 @@ def cases(names: Sequence[str], images: data.ImageFiles) -> dict[str, Case]:
 
     Examples
     --------
-    >>> import wam.tables
-    >>> [key.rpartition("/")[0] for key in wam.tables.cases(["mobilenet_v2"], wam.tables.embedded(2))]
+    >>> import wam.data, wam.tables
+    >>> [key.rpartition("/")[0] for key in wam.tables.cases(["mobilenet_v2"], wam.data.images(2))]
     ['mobilenet_v2/imagenet_00_243', 'mobilenet_v2/imagenet_01_559']
     """
     if None in images.labels:
@@ -319,7 +314,7 @@ def report(table: pd.DataFrame) -> str:
             f"{model}: {row['sum']} of {row['count']} images classified correctly" for model, row in right.iterrows()
         ]
         rows = table.dropna(subset=["method", "metric"])
-        means = benchmark.summary(rows, ["protocol", "metric", "domain", "method", "model"])
+        means = comparison.summary(rows, ["protocol", "metric", "domain", "method", "model"])
         intervals = [f" [{r.low:.3f}, {r.high:.3f}]" if r.n > 1 else "" for r in means.itertuples()]
         means["mean"] = [f"{mean:.3f}{interval}" for mean, interval in zip(means["mean"], intervals)]
         for (protocol, metric), part in means.groupby(["protocol", "metric"], sort=False):
@@ -340,13 +335,9 @@ def paper(number: int) -> pd.DataFrame:
     """
     if number not in (1, 3, 4):
         raise ValueError(f"the image tables of the paper are 1, 3 and 4, not {number!r}")
-    with (resources.files("wam") / "results" / f"paper_table{number}.csv").open() as file:
-        return pd.read_csv(file)
+    return pd.read_csv(RESULTS / f"paper_table{number}.csv")
 
 
 def stored() -> tuple[pd.DataFrame, dict[str, Any]]:
     """The table of the full run that comes with this package, and its provenance."""
-    folder = resources.files("wam") / "results"
-    with resources.as_file(folder / "image_tables.parquet") as path:
-        table = benchmark.read(path)
-    return table, json.loads((folder / "image_tables.json").read_text())
+    return benchmark.read(RESULTS / "image_tables.parquet"), json.loads((RESULTS / "image_tables.json").read_text())
