@@ -137,9 +137,9 @@ class Rectified(nn.Module):
     def forward(self, x, relu=None, relu6=None, plain=None):
         again = relu6 or self.again
         relu, relu6, plain = relu or self.act, relu6 or self.act6, plain or self.plain
-        x = relu(30 * self.first(x))
+        x = relu(8 * self.first(x))
         x = relu6(3 * relu(self.second(x) - 0.2))
-        x = again(x + 3) - 0.7 * self.second(x)
+        x = again(x - 1) - 0.7 * self.second(x)
         return self.head((x - 2 * plain(x)).tanh().mean((2, 3)))
 
 

@@ -55,6 +55,16 @@ def test_an_explanation_of_nothing_has_no_shares():
     assert e.scale_profile().isnan().all() and e.heatmap().sum() == 0
 
 
+def test_one_channel_of_attributions_keeps_a_place_in_all_channels(recorder):
+    x, e = explanation(recorder)
+    one = replace(e, attributions=e.attributions.map(lambda band: band.abs().sum(1, keepdim=True)))
+    importance, (z, spec) = one.attributions.pack()[0], e.coefficients.pack()
+    count = round(0.2 * importance.shape[2])
+    threshold = importance.sort(2, descending=True).values[..., count - 1 : count]
+    expected = e.frame.synthesis(wam.Coefficients.unpack(z * (importance >= threshold), spec))
+    torch.testing.assert_close(one.reconstruct(0.2), expected)
+
+
 def test_reconstructions_keep_the_most_important_coefficients(recorder):
     x, e = explanation(recorder)
     torch.testing.assert_close(e.reconstruct(1.0), x)

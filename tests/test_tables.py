@@ -23,7 +23,7 @@ METHODS = {
 }
 CONTROLS = ["random", "magnitude", "randomized network, SG", "randomized network, IG"]
 EVERY = {
-    "wavelet": METHODS["wavelet"] + CONTROLS + ["WAM-SG permuted", "WAM-IG permuted"],
+    "wavelet": METHODS["wavelet"] + CONTROLS + ["WAM-SG permuted", "WAM-IG permuted", "coarse first"],
     "pixel": METHODS["pixel"] + CONTROLS + ["SmoothGrad permuted", "Integrated Gradients permuted"],
 }
 OPTIONS = {"equations": {}, "energy": {"axis": "energy"}, "released": {"protocol": "released"}}
@@ -160,6 +160,7 @@ def test_shared_gradients_give_what_the_public_functions_give(classifier, photog
         ("wavelet", "random", "equations"): controls.random(sg, 3),
         ("wavelet", "random", "released"): controls.random(map_sg, 3),
         ("wavelet", "magnitude", "energy"): controls.magnitude(sg),
+        ("wavelet", "coarse first", "equations"): controls.coarse_first(sg),
         ("wavelet", "magnitude", "released"): released.magnitude(sg),
         ("wavelet", "WAM-IG permuted", "equations"): controls.permuted(ig, seed=3),
         ("wavelet", "WAM-SG permuted", "released"): controls.permuted(map_sg, seed=3),
@@ -294,7 +295,7 @@ def test_the_stored_run_is_one_of_this_code():
     )
     assert set(values.index.unique("method")) >= set(METHODS["wavelet"] + METHODS["pixel"])
     assert (values["faithfulness"] - (values["insertion"] - values["deletion"])).abs().max() < 1e-12
-    assert len(values) == 36 * 60  # 8 rankings of coefficients and 12 of pixels, by three protocols
+    assert len(values) == 36 * 63  # 9 rankings of coefficients and 12 of pixels, by three protocols
 
 
 # from a shell

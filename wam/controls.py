@@ -1,4 +1,4 @@
-r"""Controls: rankings that know nothing of the model, or only the magnitude of the coefficients.
+r"""Controls: rankings that know nothing of the model, or only the magnitude or the scale of the coefficients.
 
 Each takes an explanation for its coefficients, its class and the shape of its attributions, and returns one in the same
 frame with other attributions. What a method scores above a control is what it knows beyond it.
@@ -76,6 +76,25 @@ def magnitude(explanation: Explanation, baseline: float | Tensor = 0.0) -> Expla
     z = z - explanation.frame.analysis(x0[:1] if shared else x0)
     origin = "tensor" if torch.as_tensor(baseline).numel() > 1 else float(baseline)
     return _controlled(explanation, _magnitudes(z, explanation.attributions), "magnitude", {"baseline": origin})
+
+
+def coarse_first(explanation: Explanation) -> Explanation:
+    r"""The scale alone: what is coarser is called more important, and neither model nor input is asked.
+
+    :math:`\gamma = j` at level :math:`j`, and :math:`J + 1` for the approximation. All attributions of a scale are
+    equal, so what ranks them orders them at random (:func:`wam.metrics.perturbation_curves`).
+
+    Examples
+    --------
+    >>> import torch, wam, wam.controls
+    >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(8, 3))
+    >>> e = wam.saliency(net, torch.randn(1, 1, 8), frame=wam.Wavelet("haar", levels=2, ndim=1))
+    >>> wam.controls.coarse_first(e).attributions.pack()[0].tolist()
+    [[[3.0, 3.0, 2.0, 2.0, 1.0, 1.0, 1.0, 1.0]]]
+    """
+    like = explanation.attributions
+    bands = {(j, o): torch.full_like(band, j + (o == "approx")) for (j, o), band in like.bands.items()}
+    return _controlled(explanation, Coefficients(bands, like.shape), "coarse first", {})
 
 
 def permuted(explanation: Explanation, bins: int = 256, seed: int = 0) -> Explanation:

@@ -128,7 +128,7 @@ class Explanation:
 
         Of the ``channels * n`` coefficients of a sample the ``fraction`` with the largest :math:`|\gamma|` are kept,
         the rest set to zero. Each channel's coefficients compete on their own in one ranking: no place is tied across
-        channels (appendix C.2 of the paper).
+        channels (appendix C.2 of the paper), unless the attributions have one channel only (maps of activations).
 
         Raises
         ------
@@ -137,11 +137,12 @@ class Explanation:
         """
         if not 0 <= fraction <= 1:
             raise ValueError(f"fraction must be between 0 and 1, got {fraction!r}")
-        importance = self.attributions.abs().pack()[0].flatten(1)
+        importance = self.attributions.abs().pack()[0]
         flat, spec = self.coefficients.pack()
-        kept = importance.topk(round(fraction * importance.shape[1]), dim=1).indices
-        mask = torch.zeros_like(importance).scatter_(1, kept, 1.0)
-        return self.frame.synthesis(Coefficients.unpack(flat * mask.view_as(flat), spec))
+        ranked = importance.flatten(1)
+        kept = ranked.topk(round(fraction * ranked.shape[1]), dim=1).indices
+        mask = torch.zeros_like(ranked).scatter_(1, kept, 1.0).view_as(importance)
+        return self.frame.synthesis(Coefficients.unpack(flat * mask, spec))
 
     # --- files ------------------------------------------------------------------------------------------------
 

@@ -64,7 +64,7 @@ def randomize(model: nn.Module, seed: int = 0) -> nn.Module:
         )
     seed = positive(seed, "seed", least=0)
     with torch.inference_mode(False), torch.no_grad(), torch.random.fork_rng(devices=[]):
-        copy, fresh = deepcopy(model), deepcopy(model).cpu()
+        copy, fresh = deepcopy(model), deepcopy(model).to("cpu", memory_format=torch.contiguous_format)
         torch.default_generator.manual_seed(seed)
         for module in fresh.modules():
             if callable(reset := getattr(module, "reset_parameters", None)):

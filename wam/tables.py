@@ -57,8 +57,9 @@ def evaluate(
     The class of the image is explained and watched. Methods are the paper's: six on pixels, and WAM-SG and WAM-IG in
     the wavelet frame. Controls, in both domains: ``random`` and ``magnitude`` rankings, explanations of the network
     with all weights drawn anew (``randomized network``), and explanations ``permuted`` among coefficients of equal
-    magnitude. Protocols are :data:`PROTOCOLS`; as released, wavelet maps are those of :mod:`wam.released`, and pixel
-    attributions, summed over channels, are ranked with their sign. Mu-fidelity has no axis, hence no ``"energy"``.
+    magnitude; among wavelets also ``coarse first``. Protocols are :data:`PROTOCOLS`; as released, wavelet maps are
+    those of :mod:`wam.released`, and pixel attributions, summed over channels, are ranked with their sign. Mu-fidelity
+    has no axis, hence no ``"energy"``.
 
     Parameters
     ----------
@@ -151,9 +152,11 @@ def _recipes(
     wavelets, pixels = ("WAM-SG", "WAM-IG"), ("SmoothGrad", "Integrated Gradients")
     brightness = partial(controls.magnitude, baseline=model.black)  # what is absent is black, as released
     return {
-        ("equations", "wavelet"): family(wavelets, sg, ig, view=partial(in_frame, frame=frame)),
+        ("equations", "wavelet"): family(wavelets, sg, ig, view=partial(in_frame, frame=frame))
+        | {"coarse first": lambda: controls.coarse_first(in_frame(sg(model), frame))},
         ("equations", "pixel"): others | family(pixels, sg, ig),
-        ("released", "wavelet"): family(wavelets, map_sg, map_ig, released.magnitude),
+        ("released", "wavelet"): family(wavelets, map_sg, map_ig, released.magnitude)
+        | {"coarse first": lambda: controls.coarse_first(map_sg(model))},
         ("released", "pixel"): others | family(pixels, sg, ig, brightness, view=_over_channels),
     }
 
@@ -236,9 +239,8 @@ def _failure(error: Exception, method: str) -> dict[str, str]:
 
 @lru_cache(maxsize=1)  # cases come model by model
 def _networks(name: str, device: str, seed: int) -> tuple[models.ImageClassifier, nn.Module]:
-    model = models.load(name, device)
-    scrambled = sanity.randomize(model, seed)  # whose draws depend on the memory format
-    return tuple(network.to(memory_format=torch.channels_last) for network in (model, scrambled))  # faster on a CPU
+    model = models.load(name, device).to(memory_format=torch.channels_last)  # a third faster on a CPU
+    return model, sanity.randomize(model, seed)
 
 
 @contextmanager
