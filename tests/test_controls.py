@@ -1,6 +1,7 @@
 """Controls: what they forget is forgotten, what they keep is kept."""
 
 from collections import Counter
+from dataclasses import replace
 
 import pytest
 import torch
@@ -107,9 +108,10 @@ def test_magnitudes_are_those_of_the_coefficients():
 
 
 def binned(rank, zeros, size, bins):
-    """The bin of a rank, from the definition: zeros on their own, the others in runs of equal length."""
+    """The bin of a rank, from the definition: zeros on their own, the others in runs of equal length of at least two."""
     if rank < zeros:
         return -1
+    bins = max(1, min(bins, (size - zeros) // 2))
     return next(k for k in range(bins) if (rank - zeros) < -(-(k + 1) * (size - zeros) // bins))
 
 
@@ -205,3 +207,15 @@ def test_other_seeds_permute_otherwise():
 def test_bad_settings_name_the_value_and_the_limit(control, arguments, error, message):
     with pytest.raises(error, match=message):
         control(explanation("pixel"), **arguments)
+
+
+def test_few_values_that_are_not_zero_are_permuted_too():
+    """As many bins as there are for a dense input would hold one value each, and permute nothing."""
+    x = torch.zeros(2, 1, 1024)
+    x[0, 0, :300], x[1] = torch.rand(300) + 0.1, torch.rand(1024) + 0.1
+    e = wam.saliency(lambda x: x.square().sum(2), x, 0, frame=wam.Pixel())
+    e = replace(e, attributions=e.attributions.map(torch.randn_like))
+    mine, other = (c.attributions.pack()[0] for c in (e, controls.permuted(e, bins=256)))
+    moved = (mine != other)[x != 0].double().mean()
+    assert moved > 0.4
+    assert (mine != other)[0, 0, :300].double().mean() > 0.4

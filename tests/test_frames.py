@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import wam
-from wam.frames import MODES
+from wam.frames import MODES, _phases
 
 EXACT = [name for name in pywt.wavelist(kind="discrete") if name != "dmey"]
 FEW = ["haar", "db2", "db4", "sym5", "coif1", "bior2.2", "rbio3.1", "bior4.4"]
@@ -211,3 +211,19 @@ def test_transforms_keep_full_precision_on_a_gpu():
 def test_wrong_types_are_type_errors(x):
     with pytest.raises(TypeError, match="expected"):
         wam.Wavelet("haar", 1, 2).analysis(x)
+
+
+def test_a_kernel_made_in_inference_mode_serves_gradients():
+    frame, x = wam.Wavelet("db3", 2, 2), torch.randn(1, 1, 32, 32, dtype=torch.float64)
+    _phases.cache_clear()
+    with torch.inference_mode():
+        frame.synthesis(frame.analysis(x))
+    z = frame.analysis(x).map(lambda band: band.requires_grad_())
+    frame.synthesis(z).sum().backward()
+    assert all(band.grad is not None for band in z.bands.values())
+
+
+@pytest.mark.parametrize("frame, shape", [(wam.Wavelet("db4", 3, 1), (200,)), (wam.Wavelet("db2", 1, 3), (9, 8, 7))])
+def test_a_lone_row_is_rounded_as_in_a_batch(frame, shape):
+    z = frame.analysis(torch.randn(3, 1, *shape))
+    assert torch.equal(frame.synthesis(z)[1:2], frame.synthesis(z[1]))

@@ -252,6 +252,14 @@ def test_outputs(recorder):
         close(curves.insertion[:, -1], function[range(3), e.target].detach())
 
 
+def test_an_even_image_is_black_once_rescaled():
+    model = Normalised(nn.Identity()).float()
+    x = ((0.5 - model.mean) / model.std).expand(1, 3, 16, 16)
+    e = wam.saliency(lambda x: x.mean((2, 3)), x, 0, frame=wam.Wavelet("haar", 2, 2))
+    shown = metrics.perturbed(x, e, [1.0], model=model, protocol=replace(RELEASED, baseline=0.0))[0]
+    close(shown, (-model.mean / model.std).expand_as(shown), atol=1e-6)
+
+
 def test_the_model_is_left_as_it_was():
     net = nn.Sequential(nn.Flatten(), nn.Linear(90, 3), nn.Dropout(0.5)).train()
     x = torch.randn(2, 3, 5, 6)
@@ -337,6 +345,7 @@ def test_released_mu_fidelity_against_the_description(recorder):
     x = (rgb - model.mean) / model.std
     e = wam.released.saliency(model, x, frame=frame)
     found = metrics.mu_fidelity(model, x, e, subsets=16, protocol="released", max_batch=64)
+    alone = metrics.mu_fidelity(model, x, e, subsets=16, protocol=replace(RELEASED, p_value=False), max_batch=64)
     z = frame.analysis(rgb)
     picture = e.attributions.mosaic()[:, 0].numpy()
     for i in range(2):
@@ -361,6 +370,7 @@ def test_released_mu_fidelity_against_the_description(recorder):
             drops.append(probability(np.ones(784)) - probability(present))
         judged = stats.spearmanr(sums, drops)
         close(found[i], (judged.statistic + judged.pvalue) / 2, atol=1e-6)
+        close(alone[i], judged.statistic, atol=1e-6)
 
 
 # --- real networks, and what is refused -------------------------------------------------------------------------------
@@ -388,6 +398,8 @@ BAD = {
     "output": ({"output": "score"}, "unknown output 'score'"),
     "baseline": ({"baseline": "white"}, "unknown baseline 'white'"),
     "baseline shape": ({"baseline": torch.zeros(7)}, "does not broadcast"),
+    "seed": ({"seed": -1}, "seed must be an integer of at least 0"),
+    "no protocol": ({"protocol": None}, "unknown protocol None"),
     "max_batch": ({"max_batch": 0}, "max_batch must be an integer of at least 1"),
     "released function": ({"protocol": "released"}, "mean and std"),
 }
@@ -398,8 +410,9 @@ BAD_CURVES = {
 }
 BAD_MU = {
     "two subsets": ({"subsets": 2}, "subsets must be an integer of at least 3"),
-    "nothing": ({"size": 0.0}, "a share of 0.0"),
-    "everything": ({"size": 1.0}, "a share of 1.0"),
+    "nothing": ({"size": 0.0}, "more than none and less than all: 0.0"),
+    "everything": ({"size": 1.0}, "more than none and less than all: 1.0"),
+    "size in words": ({"size": "0.2"}, "less than all: '0.2'"),
     "correlation": ({"correlation": "kendall"}, "unknown correlation 'kendall'"),
 }
 
@@ -448,6 +461,27 @@ def test_attributions_that_cannot_rank_are_named():
         metrics.perturbed(x, e, [0.5, 1.5])
     with pytest.raises(ValueError, match="cells need a mosaic"):
         metrics.mu_fidelity(Normalised(model), x, e, protocol="released")  # 13 by 16 is less than 28 by 28
+
+
+def test_explanations_of_something_else_are_named():
+    model, x, e = explained(*CASES["image"])
+    off = replace(e, coefficients=e.coefficients * 1.02)
+    one = replace(e, attributions=e.attributions[:1])
+    other = replace(e, attributions=wam.Wavelet("haar", 1, 2).analysis(x))
+    for broken, message in (
+        (off, "of another input: samples"),
+        (one, "not of this input"),
+        (other, "not of this input"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            metrics.perturbation_curves(model, x, broken)
+    with pytest.raises(ValueError, match="the explanation is on meta and the input on cpu"):
+        metrics.perturbation_curves(model, x, replace(e, coefficients=e.coefficients.to("meta")))
+    for wrong in ("abc", {"a": e}, None):
+        with pytest.raises(TypeError, match="expected an explanation"):
+            metrics.perturbation_curves(model, x, wrong)
+    with pytest.raises(ValueError, match="cells must be an integer"):
+        replace(RELEASED, cells=-1)
 
 
 def test_a_constant_image_has_curves_but_no_energy():

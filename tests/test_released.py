@@ -73,6 +73,33 @@ def test_a_map_depends_on_its_batch_as_released(recorder):
         torch.testing.assert_close(ratio, ratio.mean().expand_as(ratio))
 
 
+def test_the_noise_of_a_sound_is_that_of_sounds(recorder):
+    model, x = recorder(1, 32), inputs(2, (1, 32))
+    e = released.smoothgrad(model, x, 0, frame=wam.Wavelet("haar", 2, 1), samples=2)
+    assert e.settings["noise"] == NOISE[1]
+    given = released.smoothgrad(model, x, 0, frame=wam.Wavelet("haar", 2, 1), samples=2, noise=NOISE[1])
+    assert torch.equal(e.attributions.pack()[0], given.attributions.pack()[0])
+
+
+def test_memory_is_bounded_and_autocast_leaves_the_maps_alone():
+    sizes = []
+
+    class Counting(wam.Wavelet):
+        def pullback(self, gradient):
+            sizes.append(len(gradient))
+            return super().pullback(gradient)
+
+    net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(288, 4), torch.nn.Tanh())
+    x = inputs(2).float()
+    plain = released.smoothgrad(net, x, 0, frame=Counting("haar", 2, 2), samples=9, max_batch=6)
+    assert max(sizes) == 6
+    with torch.autocast("cpu", torch.bfloat16):
+        e = released.smoothgrad(net, x, 0, frame=FRAME, samples=9, max_batch=6)
+    assert e.attributions.dtype == torch.float32
+    ranked = metrics.perturbation_curves(net, x, e, steps=4)
+    assert ranked.ties.max() <= metrics.perturbation_curves(net, x, plain, steps=4).ties.max() + 0.05
+
+
 def test_an_empty_band_stays_empty():
     weight = torch.zeros(2, *SHAPE, dtype=torch.float64)
     weight[:, :, ::2, ::2] = 1

@@ -104,6 +104,16 @@ def test_a_failing_method_is_named_and_the_others_go_on(classifier, photograph, 
     assert mine == {*EVERY["wavelet"], *EVERY["pixel"]} - {"Saliency", "GradCAM", "GradCAM++"}
 
 
+@pytest.mark.parametrize("message", ["DefaultCPUAllocator: can't allocate memory: 9 bytes", "CUDA error: unspecified"])
+def test_want_of_memory_is_no_result(classifier, photograph, monkeypatch, message):
+    def exhausted(model, x, target=None, **options):
+        raise RuntimeError(message)
+
+    monkeypatch.setattr(baselines, "METHODS", {**baselines.METHODS, "Saliency": exhausted})
+    with pytest.raises(RuntimeError, match=message.partition(":")[0]):
+        tables.evaluate(("small", *photograph), **SMALL)
+
+
 @pytest.mark.parametrize("name", ["perturbation_curves", "mu_fidelity"])
 def test_a_failing_metric_is_an_error_of_its_methods(classifier, photograph, monkeypatch, name):
     whole, true = values(tables.evaluate(("small", *photograph), **SMALL)), getattr(metrics, name)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import lru_cache
+from numbers import Real
 
 import numpy as np
 import torch
@@ -252,7 +253,7 @@ def noisy(x: Tensor, noise: float, seed: int) -> Callable[..., Tensor]:
     ValueError
         If ``noise`` is negative or not finite.
     """
-    if not 0 <= noise < float("inf"):
+    if not isinstance(noise, Real) or not 0 <= noise < float("inf"):
         raise ValueError(f"noise must be a share of the range, at least 0, got {noise!r}")
     flat = x.flatten(1)
     sigma = noise * (flat.amax(1) - flat.amin(1)).view(-1, *[1] * (x.ndim - 1))

@@ -11,11 +11,13 @@ import hashlib
 import json
 import os
 import sys
+import threading
 import uuid
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import BrokenExecutor
 from contextlib import closing
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,15 @@ from wam.checks import positive
 
 Function = Callable[..., Sequence[Mapping[str, Any]]]
 """What :func:`run` maps: ``function(case, **settings)`` returns the rows of one case."""
+
+_VERSIONS = {"wam": wam.__version__} | {
+    package: version(package)
+    for package in ("captum", "numpy", "ptwt", "scipy", "timm", "torch", "torchcam", "torchvision")
+}
+_CODE = hashlib.sha256(b"".join(p.read_bytes() for p in sorted(Path(__file__).parent.glob("*.py")))).hexdigest()
+
+_ALONE = threading.Lock()
+"""One case at a time in a process: threads would share its networks, their hooks and the number of torch's threads."""
 
 _PANDAS = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}  # whole numbers stay whole beside missing ones
 
@@ -48,9 +59,10 @@ def run(
     """One tidy table of what ``function`` returns for every case; interrupted at any moment, the same call continues.
 
     Everything of a run lies in ``folder/<fingerprint>/`` (:func:`location`): ``settings.json``, one file for every
-    finished case, and, when all are finished, ``table.parquet``. The fingerprint is a digest of the name of the
-    function, the settings, ``threads`` and the versions of wam and torch: another setting is another folder, so old
-    and new rows never mix. The bytes of ``table.parquet`` depend on the rows alone, not on interruptions or ``jobs``.
+    finished case, and, when all are finished, ``table.parquet``. The fingerprint is a digest of the
+    function, the settings, ``threads``, the code of this package and of the module of the function, and the versions
+    of the libraries that compute: another setting is another folder, so old and new rows never mix. The bytes of
+    ``table.parquet`` depend on the rows alone, not on interruptions or ``jobs``.
 
     The map goes through joblib without naming a backend. Processes of this machine are ``jobs=4``; a Dask cluster,
     which must see the same files, takes one line around the call: ``joblib.parallel_config(backend="dask")``.
@@ -78,13 +90,15 @@ def run(
     Returns
     -------
     pandas.DataFrame
-        ``table.parquet`` read back: the column ``case``, those of the rows, and ``error``; rows in the order of
+        What ``table.parquet`` holds: the column ``case``, those of the rows, and ``error``; rows in the order of
         ``cases``. Whole numbers are ``Int64``.
 
     Raises
     ------
     ValueError
         If there are no cases, or the settings are not of JSON's types.
+    RuntimeError
+        If the code or a library is another one where a case runs, or has changed since the run began.
     TypeError
         If ``function`` is not importable, a key is not text, or a column holds text in one case, numbers in another.
 
@@ -98,7 +112,7 @@ def run(
     A case whose function raises is one row with nothing but its ``error``, ``"TypeName: message"``; the others go on,
     and the next call tries it again. A row in which the function itself writes an ``error`` beside other columns is a
     result like any other. Two runs at the same time in the same folder do some work twice and no harm: files are
-    written aside and moved into place.
+    written aside and moved into place, and ``table.parquet`` is of the cases of the last one that finished.
 
     Examples
     --------
@@ -118,27 +132,25 @@ def run(
     if not all(isinstance(key, str) for key in cases):
         raise TypeError(f"keys of cases must be text, got {next(k for k in cases if not isinstance(k, str))!r}")
     threads, identity = positive(threads, "threads"), _identity(function, settings, threads)
-    settings, place = identity["settings"], location(function, settings, folder, threads=threads)
+    place = location(function, settings, folder, threads=threads)
     (place / "cases").mkdir(parents=True, exist_ok=True)
     _replace(place / "settings.json", lambda path: path.write_text(json.dumps(identity, indent=2) + "\n"))
-    files = {key: place / "cases" / f"{hashlib.sha256(key.encode()).hexdigest()[:24]}.parquet" for key in cases}
+    files = {key: place / "cases" / f"{_digest(key)[:24]}.parquet" for key in cases}
     finished = {key: rows for key, file in files.items() if (rows := _finished(file, key)) is not None}
 
     missing = [key for key in cases if key not in finished]
-    todo = (joblib.delayed(_attempt)(function, key, cases[key], settings, threads) for key in missing)
+    todo = (joblib.delayed(_attempt)(function, key, cases[key], identity) for key in missing)
     bar = tqdm(total=len(cases), initial=len(finished), disable=not progress, unit="case")
-    with (
-        warnings.catch_warnings(),
-        bar,
-        closing(joblib.Parallel(jobs, return_as="generator_unordered")(todo)) as results,
-    ):
+    pool = joblib.Parallel(n_jobs=jobs, return_as="generator_unordered")
+    with warnings.catch_warnings(), bar, closing(pool(todo)) as results:
         warnings.filterwarnings("ignore", "A worker stopped while some jobs")  # it was large, and another takes over
         for key, rows in results:
             _replace(files[key], lambda path, rows=rows: _write(rows, path))
             finished[key] = rows
             bar.update()
-    _replace(place / "table.parquet", lambda path: _write(_joined([finished[key] for key in cases]), path))
-    return read(place / "table.parquet")
+    table = _joined([finished[key] for key in cases])
+    _replace(place / "table.parquet", lambda path: _write(table, path))
+    return table.to_pandas(types_mapper=_PANDAS.get)
 
 
 def location(function: Function, settings: Mapping[str, Any], folder: str | os.PathLike, *, threads: int = 1) -> Path:
@@ -150,7 +162,7 @@ def location(function: Function, settings: Mapping[str, Any], folder: str | os.P
     ('runs', 12, False)
     """
     text = json.dumps(_identity(function, settings, threads), sort_keys=True)
-    return Path(folder) / hashlib.sha256(text.encode()).hexdigest()[:12]
+    return Path(folder) / _digest(text)[:12]
 
 
 def read(path: str | os.PathLike) -> pd.DataFrame:
@@ -174,26 +186,43 @@ def failed(table: pd.DataFrame) -> pd.DataFrame:
 
 def _identity(function: Function, settings: Mapping[str, Any], threads: int) -> dict[str, Any]:
     name = f"{getattr(function, '__module__', None)}.{getattr(function, '__qualname__', '<unnamed>')}"
-    if "<" in name:
+    if "<" in name or getattr(function, "__self__", None) is not None:
         raise TypeError(f"the function must be importable by name, got {function!r}: define it in a module")
     try:
         settings = json.loads(json.dumps(dict(settings), allow_nan=False, sort_keys=True))
     except (TypeError, ValueError) as error:
         raise ValueError(f"settings must be numbers, text, lists and dictionaries of them: {error}") from None
-    versions = {"wam": wam.__version__, "torch": torch.__version__}
-    return {"function": name, "settings": settings, "threads": threads, "versions": versions}
+    file = getattr(sys.modules.get(function.__module__), "__file__", None)
+    own = _digest(Path(file).read_bytes()) if file else None
+    identity = {"function": name, "settings": settings, "threads": threads}
+    return identity | {"versions": _VERSIONS, "code": [_CODE, own]}
 
 
-def _attempt(function: Function, key: str, case: Any, settings: dict[str, Any], threads: int) -> tuple[str, pa.Table]:
+def _digest(data: str | bytes) -> str:
+    return hashlib.sha256(_text(data).encode() if isinstance(data, str) else data).hexdigest()
+
+
+def _text(text: str) -> str:
+    """Without the surrogates by which Python spells file names that are not UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def _attempt(function: Function, key: str, case: Any, identity: dict[str, Any]) -> tuple[str, pa.Table]:
     """The rows of one case, or the row that says why there are none; runs where joblib puts it."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(threads)
-    try:
-        return key, _rows(key, function(case, **settings))
-    except Exception as error:
-        return key, _rows(key, [{"error": f"{type(error).__name__}: {error}"}])
-    finally:
-        torch.set_num_threads(before)
+    if (identity["versions"], identity["code"][0]) != (_VERSIONS, _CODE):
+        raise RuntimeError(
+            f"a process that computes cases has other code or libraries than the one that began the run: {_VERSIONS} "
+            f"in place of {identity['versions']}, or an edited wam; start again, with the same ones everywhere"
+        )
+    with _ALONE:
+        before = torch.get_num_threads()
+        torch.set_num_threads(identity["threads"])
+        try:
+            return key, _rows(key, function(case, **identity["settings"]))
+        except Exception as error:
+            return key, _rows(key, [{"error": _text(f"{type(error).__name__}: {error}")}])
+        finally:
+            torch.set_num_threads(before)
 
 
 def _rows(key: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
@@ -201,7 +230,7 @@ def _rows(key: str, rows: Sequence[Mapping[str, Any]]) -> pa.Table:
     names = [name for name in dict.fromkeys(name for row in rows for name in row) if name != "error"]
     if "case" in names:
         raise ValueError("a row has a column 'case', which is the name of the column of keys: rename it")
-    columns = {"case": pa.array([key] * len(rows), pa.string())}
+    columns = {"case": pa.array([_text(key)] * len(rows), pa.string())}
     for name in names:
         column = pa.array([row.get(name) for row in rows])
         if pa.types.is_integer(column.type):
@@ -229,7 +258,7 @@ def _finished(file: Path, key: str) -> pa.Table | None:
     """The rows of a finished case; ``None`` if it has to be computed."""
     try:
         rows = pq.read_table(file, page_checksum_verification=True)
-        if set(rows["case"].to_pylist()) - {key}:
+        if set(rows["case"].to_pylist()) - {_text(key)}:
             raise ValueError("it holds another case")
     except FileNotFoundError:
         return None
@@ -313,7 +342,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--n", type=at_least(1), help="how many images; all of them if not given")
     add("--steps", type=at_least(1), default=32, help="steps of the insertion and deletion curves")
     add("--subsets", type=at_least(3), default=64, help="subsets of mu-fidelity")
-    add("--samples", type=at_least(1), default=25, help="gradients of an explanation, smoothed or integrated")
+    add("--samples", type=at_least(2), default=25, help="gradients of an explanation, smoothed or integrated")
     add("--wavelet", default="haar", help="a discrete wavelet of PyWavelets")
     add("--levels", type=at_least(1), default=3, help="levels of the wavelet transform")
     add("--jobs", type=int, default=1, help="cases at once, each in a process; -1 for every core")

@@ -195,6 +195,8 @@ def _columns(table: pd.DataFrame, names: str | Sequence[str], *others: str) -> l
 
 def _interval(values: np.ndarray, confidence: float, seed: int) -> tuple[float, float, float]:
     mean = values.mean() if len(values) else np.nan
+    if not 0 < confidence < 1:
+        raise ValueError(f"confidence must be a share between 0 and 1, such as 0.95, got {confidence!r}")
     if len(values) < 2:
         return mean, np.nan, np.nan
     found = stats.bootstrap(

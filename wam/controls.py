@@ -111,7 +111,8 @@ def permuted(explanation: Explanation, bins: int = 256, seed: int = 0) -> Explan
         What is permuted. For attributions of one channel, the magnitude is the Euclidean norm over the channels.
     bins
         The number of runs. Coefficients that are exactly zero (a dark border, a sparse volume) have no magnitude to
-        be matched: they form one further bin of their own, and the others are cut into ``bins`` runs.
+        be matched: they form one further bin of their own, and the others are cut into ``bins`` runs, or fewer,
+        so that each has two at least.
     seed
         Breaks ties between equal magnitudes and permutes. What it draws is the same for every sample, in every
         batch, on every device.
@@ -142,7 +143,8 @@ def permuted(explanation: Explanation, bins: int = 256, seed: int = 0) -> Explan
     order = ties[z[:, ties].argsort(dim=1, stable=True)]  # by magnitude, equal ones at random
     zeros = (z == 0).sum(1, keepdim=True)
     rank = torch.arange(size, device=flat.device) - zeros
-    runs = torch.where(rank < 0, -1, rank * bins // (size - zeros).clamp_min(1))
+    own = ((size - zeros) // 2).clamp(1, bins)  # of a bin of one, nothing would be permuted
+    runs = torch.where(rank < 0, -1, rank * own // (size - zeros).clamp_min(1))
     partner = mix[runs[:, mix].argsort(dim=1, stable=True)]  # ranks by bin, at random within
     mixed = torch.empty_like(values).scatter_(1, order, values.gather(1, order.gather(1, partner)))
     settings = {**explanation.settings, "bins": bins, "permutation_seed": seed}

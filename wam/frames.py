@@ -270,14 +270,17 @@ def _phases(name: str, absolute: bool, ndim: int) -> Tensor:
     A level of the synthesis fills zeros between coefficients and convolves. The even and odd samples of the result
     (per axis) are convolutions of the coefficients themselves, with the even and odd taps: no zero is ever multiplied.
     """
-    taps = torch.tensor(_adjoint_pair(name, absolute).filter_bank[2:], dtype=torch.float64)
-    taps = taps.unflatten(1, (-1, 2)).permute(2, 0, 1).flip(2)  # (phase, band, tap) of one axis
-    pattern = {1: "rau->rau", 2: "rau,sbv->rsabuv", 3: "rau,sbv,tcw->rstabcuvw"}[ndim]
-    return torch.einsum(pattern, *[taps] * ndim).flatten(0, ndim - 1).flatten(1, ndim)
+    with torch.inference_mode(False):  # the kernel is kept, and must serve calls that are differentiated
+        taps = torch.tensor(_adjoint_pair(name, absolute).filter_bank[2:], dtype=torch.float64)
+        taps = taps.unflatten(1, (-1, 2)).permute(2, 0, 1).flip(2)  # (phase, band, tap) of one axis
+        pattern = {1: "rau->rau", 2: "rau,sbv->rsabuv", 3: "rau,sbv,tcw->rstabcuvw"}[ndim]
+        return torch.einsum(pattern, *[taps] * ndim).flatten(0, ndim - 1).flatten(1, ndim)
 
 
 def _upsample(bands: Tensor, kernel: Tensor) -> Tensor:
     """One level of the synthesis, ``(rows, bands, *n)`` to ``(rows, *2 n - length + 2)``."""
+    if len(bands) == 1:  # a lone row takes another kernel and rounds differently
+        return _upsample(bands.expand(2, *bands.shape[1:]), kernel)[:1]
     ndim = bands.ndim - 2
     phases = _CONVOLVE[ndim](bands, kernel).unflatten(1, (2,) * ndim)
     order = [axis for i in range(ndim) for axis in (1 + ndim + i, 1 + i)]

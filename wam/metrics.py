@@ -10,6 +10,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 
 import torch
 from scipy import ndimage, stats
@@ -147,8 +148,8 @@ def perturbation_curves(
     Petsiuk et al., RISE, 2018. Paper, section 3.3 and appendix B.1.
     """
     chosen = perturbation.conventions(protocol, ranking=ranking, tied=tied, baseline=baseline)
-    watch, steps = _watch(model, output, explanation, x, max_batch), positive(steps, "steps")
-    path = perturbation.path(model, x, [explanation], chosen)
+    path, steps = perturbation.path(model, x, [explanation], chosen), positive(steps, "steps")
+    watch = _watch(model, output, explanation, x, max_batch)
     rank, ties = _ranking(explanation, path, chosen, seed)
     if steps > rank.shape[1]:
         raise ValueError(f"{steps} steps for {rank.shape[1]} features: take at most as many steps as features")
@@ -277,15 +278,11 @@ def mu_fidelity(
     """
     chosen = perturbation.conventions(protocol, ranking=ranking, tied=tied, baseline=baseline)
     several = [explanations] if isinstance(explanations, Explanation) else list(explanations)
-    if not several:
-        raise ValueError("give at least one explanation")
-    for e in several[1:]:
-        if e.frame != several[0].frame or not torch.equal(e.target, several[0].target):
-            raise ValueError(f"only explanations of one frame and one target share their passes: {several[0]}, {e}")
     if correlation not in ("spearman", "pearson"):
         raise ValueError(f"unknown correlation {correlation!r}; choose 'spearman' or 'pearson'")
-    draws, watch = positive(subsets, "subsets", least=3), _watch(model, output, several[0], x, max_batch)
+    draws, seed = positive(subsets, "subsets", least=3), positive(seed, "seed", least=0)
     path = perturbation.path(model, x, several, chosen)
+    watch = _watch(model, output, several[0], x, max_batch)
     channels = path.change.shape[1]
     g, cell = [perturbation.importance(e, channels, chosen) for e in several], None
     if chosen.cells:
@@ -294,9 +291,8 @@ def mu_fidelity(
     else:
         g = torch.stack([values.expand(-1, 1 if chosen.tied else channels, -1).flatten(1) for values in g])
     features = g.shape[2]
-    count = round(size * features)
-    if not 0 < count < features:
-        raise ValueError(f"a share of {size!r} of {features} features is {count} of them: choose some, not all")
+    if not isinstance(size, Real) or not 0 < (count := round(size * features) if 0 < size < 1 else 0) < features:
+        raise ValueError(f"size must be a share of the {features} features, more than none and less than all: {size!r}")
     sets = perturbation.subsets(features, count, draws, (seed, 0)).to(x.device)
     with frozen(model), torch.no_grad():
         if chosen.cells:
@@ -305,7 +301,7 @@ def mu_fidelity(
         (kept,) = watch.sweep(path, _masks(sets, features, cell), draws, ("deleted",), progress)
     sums = torch.stack([g[:, :, u].double().sum(2) for u in sets], dim=2)
     fidelity, p_value = _correlation(sums, -kept.double().expand_as(sums), correlation)
-    fidelity = (fidelity + p_value) / 2 if chosen.cells else fidelity
+    fidelity = (fidelity + p_value) / 2 if chosen.p_value else fidelity
     return fidelity[0] if isinstance(explanations, Explanation) else fidelity
 
 

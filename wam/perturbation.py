@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn.functional import pad
 from tqdm.auto import tqdm
 
-from wam.checks import as_baseline, finite
+from wam.checks import as_baseline, finite, positive
 from wam.coefficients import Coefficients, Spec
 from wam.explanation import Explanation
 from wam.frames import Frame
@@ -37,18 +37,18 @@ OUTPUTS: dict[str, Callable[[Tensor], Tensor]] = {
 """What of the model is watched: probabilities of exclusive classes, of independent ones, or the score itself."""
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Protocol:
-    """The conventions by which faithfulness is measured; every one of them changes the numbers.
+    r"""The conventions by which faithfulness is measured; every one of them changes the numbers.
 
     Attributes
     ----------
     ranking
-        ``"absolute"``: the most important feature has the largest :math:`|\\gamma|`; ``"signed"``: the largest
-        :math:`\\gamma`, so that evidence against the class comes last.
+        ``"absolute"``: the most important feature has the largest :math:`|\gamma|`; ``"signed"``: the largest
+        :math:`\gamma`, so that evidence against the class comes last.
     tied
         Whether one mask serves all channels (attributions are summed over channels first), or each channel's features
-        compete on their own. Attributions of a single channel are always tied.
+        compete on their own. In a ranking, attributions of a single channel are tied in any case.
     baseline
         The state of absent features: a number or a tensor in model space; ``"mean"`` (of each channel of each sample);
         ``"blur"`` (the input after a Gaussian of 1/20 of its extent); ``"black"`` (asks the model for its ``mean`` and
@@ -59,8 +59,16 @@ class Protocol:
     peak
         The area: the mean of the curve divided by its maximum, or else the trapezoid over the true fractions.
     cells
-        For :func:`mu_fidelity`: features are the cells of a ``cells`` by ``cells`` grid over the mosaic, or else
-        the coefficients themselves.
+        Of :func:`wam.metrics.mu_fidelity`: features are the cells of a ``cells`` by ``cells`` grid over the mosaic, on
+        which the map is blurred first, and the absent state is the least likely of random ones. ``None``: features
+        are the coefficients themselves, as they are, and their absent state is the baseline.
+    p_value
+        Of :func:`wam.metrics.mu_fidelity`: the mean of the correlation and its p-value, or the correlation alone.
+
+    Raises
+    ------
+    ValueError
+        For an unknown ranking, or a number of cells below 1.
     """
 
     ranking: str = "absolute"
@@ -69,8 +77,11 @@ class Protocol:
     rescale: bool = False
     peak: bool = False
     cells: int | None = None
+    p_value: bool = False
 
     def __post_init__(self) -> None:
+        if self.cells is not None:
+            positive(self.cells, "cells")
         if self.ranking not in ("absolute", "signed"):
             raise ValueError(f"unknown ranking {self.ranking!r}; choose 'absolute' or 'signed'")
 
@@ -78,16 +89,10 @@ class Protocol:
 EQUATIONS = Protocol()
 """Eqs. 4 to 8 of the paper: absolute ranking, each channel on its own, baseline 0, trapezoid."""
 
-RELEASED = Protocol(ranking="signed", tied=True, baseline="black", rescale=True, peak=True, cells=28)
+RELEASED = Protocol(ranking="signed", tied=True, baseline="black", rescale=True, peak=True, cells=28, p_value=True)
 """The authors' released code. Give it the maps of :mod:`wam.released`, and pixel attributions as they are."""
 
 PROTOCOLS = {"equations": EQUATIONS, "released": RELEASED}
-
-RELEASED_STEPS = {"wavelet": 64, "pixel": 128}
-"""The steps of the released curves, which differ by the domain of the method."""
-
-MAP_BLUR = 2.0
-"""The standard deviation of the Gaussian over the mosaic that precedes a mu-fidelity over cells, as released."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -166,7 +171,7 @@ def conventions(protocol: str | Protocol, **given) -> Protocol:
     >>> perturbation.conventions("equations", ranking="signed", tied=None).ranking
     'signed'
     """
-    if isinstance(protocol, str):
+    if not isinstance(protocol, Protocol):
         if protocol not in PROTOCOLS:
             raise ValueError(f"unknown protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}, or give a Protocol")
         protocol = PROTOCOLS[protocol]
@@ -178,9 +183,19 @@ def path(model: Model | None, x: Tensor, explanations: Sequence[Explanation], pr
 
     Raises
     ------
+    TypeError
+        If one is not an explanation.
     ValueError
-        If an explanation is of another input, device or frame, or the model lacks what the protocol asks it for.
+        If there is none, one is of another input, device, frame or target, or the model lacks what the protocol asks
+        it for.
     """
+    if not explanations:
+        raise ValueError("give at least one explanation")
+    for e in explanations:
+        if not isinstance(e, Explanation):
+            raise TypeError(f"expected an explanation, such as wam.smoothgrad returns, got {type(e).__name__}")
+        if e.frame != explanations[0].frame or e.target.tolist() != explanations[0].target.tolist():
+            raise ValueError(f"only explanations of one frame and one target share a path: {explanations[0]}, {e}")
     frame = explanations[0].frame
     frame.check(x)
     x = finite(x.detach(), "the input")
@@ -190,7 +205,7 @@ def path(model: Model | None, x: Tensor, explanations: Sequence[Explanation], pr
     x0, shared = as_baseline(_state(model, x, protocol.baseline), x)
     x0 = x0[:1] if shared else x0
     change = z - frame.analysis(x0).pack()[0] if bool(x0.any()) else z
-    return Path(x, x0, change, spec, frame, _rescaler(model) if protocol.rescale else lambda inputs: inputs)
+    return Path(x, x0, change, spec, frame, _rescaler(model, x) if protocol.rescale else lambda inputs: inputs)
 
 
 def importance(e: Explanation, channels: int, protocol: Protocol) -> Tensor:
@@ -213,7 +228,7 @@ def ranks(values: Tensor, seed: int) -> tuple[Tensor, Tensor]:
 
     Equal values are ordered by one permutation, drawn from the seed, for all samples.
     """
-    features = values.shape[1]
+    features, seed = values.shape[1], positive(seed, "seed", least=0)
     shuffle = torch.randperm(features, generator=torch.Generator().manual_seed(seed)).to(values.device)
     ordered, order = values[:, shuffle].sort(dim=1, descending=True, stable=True)
     place = torch.arange(features, dtype=torch.int32, device=values.device).expand(order.shape)
@@ -262,7 +277,8 @@ def _same_input(e: Explanation, z: Tensor, spec: Spec) -> None:
         raise ValueError(
             f"the explanation is on {own.device} and the input on {z.device}: use explanation.to(x.device)"
         )
-    if layout != spec or own.shape != z.shape:
+    attributions, other = e.attributions.pack()
+    if not layout == other == spec or own.shape != z.shape or len(attributions) != len(z):
         raise ValueError(f"{e} is not of this input of shape {(len(z), z.shape[1], *spec.shape)}")
     apart = (own - z).abs().flatten(1).amax(1) > 1e-3 * z.abs().flatten(1).amax(1)
     if bool(apart.any()):
@@ -279,24 +295,25 @@ def _state(model: Model | None, x: Tensor, baseline: float | str | Tensor) -> fl
         sigma = [0, 0, *(n / 20 for n in x.shape[2:])]
         return torch.from_numpy(ndimage.gaussian_filter(x.cpu().numpy(), sigma))
     if baseline == "black":
-        mean, std = _normalisation(model)
+        mean, std = _normalisation(model, x)
         return -mean / std
     raise ValueError(f"unknown baseline {baseline!r}; give a number, a tensor, 'mean', 'blur' or 'black'")
 
 
-def _normalisation(model: Model | None) -> tuple[Tensor, Tensor]:
+def _normalisation(model: Model | None, x: Tensor) -> tuple[Tensor, Tensor]:
     found = getattr(model, "mean", None), getattr(model, "std", None)
-    if not all(isinstance(value, Tensor) for value in found):
+    shape = (x.shape[1], *[1] * (x.ndim - 2))
+    if not all(isinstance(value, Tensor) and value.shape == shape for value in found):
         raise ValueError(
             "black and rescaling refer to colours from 0 to 1: the model must carry the mean and std of its "
-            "normalisation, tensors of shape (channels, 1, 1), as wam.models.ImageClassifier does"
+            f"normalisation, tensors of shape {shape}, as wam.models.ImageClassifier does"
         )
     return found
 
 
-def _rescaler(model: Model | None) -> Callable[[Tensor], Tensor]:
+def _rescaler(model: Model | None, x: Tensor) -> Callable[[Tensor], Tensor]:
     """Stretch every image to its own range, round to 8 bits, normalise again; an even image becomes black."""
-    mean, std = _normalisation(model)
+    mean, std = _normalisation(model, x)
 
     def finish(inputs: Tensor) -> Tensor:
         colours = inputs * std + mean

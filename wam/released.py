@@ -62,11 +62,12 @@ def smoothgrad(
 
     The map of every copy is normalised before the mean, so each copy costs a pullback of its own.
     """
-    weights = torch.full((positive(samples, "samples"),), 1 / samples)
-    settings = {"samples": samples, "noise": noise, "seed": seed}
+    weights = torch.full((positive(samples, "samples"),), 1 / samples, dtype=torch.float64)
+    settings = {"samples": samples, "noise": noise, "seed": positive(seed, "seed", least=0)}
 
     def copies(x: Tensor) -> Callable[[int], Tensor]:
-        return noisy(x, NOISE[min(x.ndim - 2, 3)] if noise is None else noise, seed)
+        settings["noise"] = NOISE[min(x.ndim - 2, 3)] if noise is None else float(noise)
+        return noisy(x, settings["noise"], seed)
 
     return _explain("released smoothgrad", model, x, target, frame, max_batch, copies, weights, settings, progress)
 
@@ -87,7 +88,7 @@ def integrated_gradients(
     """
     if positive(steps, "steps") < 2:
         raise ValueError("steps must be at least 2: both ends of the path are among them")
-    alpha, weights = torch.linspace(0, 1, steps), torch.ones(steps)
+    alpha, weights = torch.linspace(0, 1, steps, dtype=torch.float64), torch.ones(steps, dtype=torch.float64)
     weights[[0, -1]] = 0.5
 
     def path(x: Tensor) -> Callable[[int], Tensor]:
@@ -116,7 +117,7 @@ def _normalised(c: Coefficients, draws: int = 1) -> Coefficients:
 
 def _weighted(maps: Coefficients, weights: Tensor) -> Coefficients:
     """The weighted sum over draws of maps ``(draws * batch, ...)``."""
-    return maps.map(lambda band: torch.einsum("d,db...->b...", weights, band.unflatten(0, (len(weights), -1))))
+    return maps.map(lambda band: (weights.view(-1, *[1] * band.ndim) * band.unflatten(0, (len(weights), -1))).sum(0))
 
 
 def _explain(

@@ -70,7 +70,7 @@ def randomize(model: nn.Module, seed: int = 0) -> nn.Module:
             if callable(reset := getattr(module, "reset_parameters", None)):
                 reset()
         for old, new in zip(copy.parameters(), fresh.parameters()):
-            if torch.equal(old.cpu(), new):
+            if new.numel() and torch.equal(old.cpu(), new):
                 new.normal_(new.double().mean().item(), new.double().std(correction=0).item())
             old.copy_(new)
         for old, new in zip(copy.buffers(), fresh.buffers()):

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
@@ -181,6 +182,8 @@ def in_frame(e: Explanation, frame: Frame) -> Explanation:
     >>> torch.allclose(seen.attributions.pack()[0], direct.attributions.pack()[0])
     True
     """
+    if not isinstance(e.frame, Pixel) or e.method not in ("smoothgrad", "integrated gradients", "saliency"):
+        raise ValueError(f"only a mean gradient in the pixel frame can be seen in another one, not {e}")
     x, g = e.coefficients.bands[0, "pixel"], e.attributions.bands[0, "pixel"]
     z = frame.analysis(x)
     if e.completeness_gap is None:
@@ -232,7 +235,7 @@ def _measured(
 
 def _failure(error: Exception, method: str) -> dict[str, str]:
     """The row of a method that failed, which the others survive; want of memory fails the case, to be tried again."""
-    if isinstance(error, (MemoryError, torch.OutOfMemoryError)):
+    if isinstance(error, MemoryError) or re.search("allocate memory|out of memory|CUDA|cuDNN", str(error)):
         raise error
     return {"method": method, "error": f"{method}: {type(error).__name__}: {error}"}
 
