@@ -108,7 +108,7 @@ def test_magnitudes_are_those_of_the_coefficients():
 
 
 def binned(rank, zeros, size, bins):
-    """The bin of a rank, from the definition: zeros on their own, the others in runs of equal length of at least two."""
+    """The bin of a rank, from the definition: zeros on their own, the others in equal runs of two at least."""
     if rank < zeros:
         return -1
     bins = max(1, min(bins, (size - zeros) // 2))
