@@ -234,7 +234,7 @@ def _measured(
 
 
 def _failure(error: Exception, method: str) -> dict[str, str]:
-    """The row of a method that failed, which the others survive; want of memory or of a GPU fails the case, to be tried again."""
+    """The row of a method that failed, which the others survive; want of memory fails the case, to be tried again."""
     if isinstance(error, (MemoryError, torch.OutOfMemoryError)) or re.search("allocate memory|CUDA|cuDNN", str(error)):
         raise error
     return {"method": method, "error": f"{method}: {type(error).__name__}: {error}"}
