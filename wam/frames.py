@@ -282,7 +282,11 @@ def _upsample(bands: Tensor, kernel: Tensor) -> Tensor:
     if len(bands) == 1:  # a lone row takes another kernel and rounds differently
         return _upsample(bands.expand(2, *bands.shape[1:]), kernel)[:1]
     ndim = bands.ndim - 2
-    phases = _CONVOLVE[ndim](bands, kernel).unflatten(1, (2,) * ndim)
+    if kernel[0, 0].numel() == 1 and bands.device.type == "cpu":  # Haar: far faster as a product
+        phases = (kernel.flatten(1) @ bands.flatten(2)).view(bands.shape)
+    else:
+        phases = _CONVOLVE[ndim](bands, kernel)
+    phases = phases.unflatten(1, (2,) * ndim)
     order = [axis for i in range(ndim) for axis in (1 + ndim + i, 1 + i)]
     return phases.permute(0, *order).reshape(len(bands), *(2 * n for n in phases.shape[1 + ndim :]))
 

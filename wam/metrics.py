@@ -2,7 +2,7 @@ r"""Faithfulness: what happens to the score when the features that an explanatio
 
 Every metric is a sweep of the one engine, :mod:`wam.perturbation`, in any frame and dimension. The same numbers are
 computed by different conventions in the literature: :class:`wam.perturbation.Protocol` names them.
-``protocol="equations"`` is the text of the paper, ``protocol="released"`` the code of its authors.
+``protocol="equations"`` is the text of the paper, ``protocol="released"`` the code of its authors as described.
 """
 
 from __future__ import annotations

@@ -29,8 +29,7 @@ from wam.frames import Frame, Pixel, Wavelet
 Case = tuple[str, str, int]
 """The name of a model, the path of an image and its class."""
 
-RESULTS = Path(__file__).parent / "results"
-"""Where the paper's tables and the full run of ours lie."""
+RESULTS = Path(__file__).parent / "results"  # the paper's tables, and the full run of ours
 
 Recipes = dict[str, Callable[[], Explanation]]
 """The name of a method -> what makes its explanation."""
