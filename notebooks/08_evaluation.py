@@ -444,7 +444,7 @@ display(
 )
 
 # %% [markdown]
-# The sizes are not the paper's: ours are larger throughout, for GradCAM more than for WAM. Networks, photographs and
+# The sizes are not the paper's: ours are mostly larger, for GradCAM by more than for WAM. Networks, photographs and
 # numbers of steps differ, and we do not know which of them matters.
 #
 # "WAM for 2D signals outperforms competing baselines according to the Faithfulness metric" (section 4.1). To test
