@@ -533,10 +533,8 @@ RANKED = [*WAM, *CONTROLS]
 axis = {p: measured("faithfulness", p, RANKED, "wavelet") for p in ("released", "equations", "energy")}
 series = {p: axis[p] for p in ("released", "equations")}
 fig = dots(series, RANKED, "faithfulness, wavelet domain")
-caption = (
-    "Two methods and seven controls, all ranking the same wavelet coefficients (as released, |z| is N(z)). Several "
-)
-caption += "controls stand beside the methods; only random is at zero on both networks."
+caption = "Two methods and seven controls, all ranking the same wavelet coefficients (as released, |z| is N(z)). "
+caption += "Several controls stand beside the methods, or before them."
 alt = "Dot plot of faithfulness in the wavelet domain, a panel per network; the tables below have the intervals. "
 alt += spoken(series, RANKED)
 book.figure(fig, alt, caption)
