@@ -332,7 +332,7 @@ def test_a_real_network_from_a_shell(shell):
     for domain, names in EVERY.items():
         assert set(table.loc[table["domain"] == domain, "method"]) == set(names)
     kinds = table.dropna(subset="method").groupby(["protocol", "metric"]).size()
-    assert set(kinds) == {20} and len(kinds) == 11
+    assert set(kinds) == {21} and len(kinds) == 11
     assert list(table.loc[table["metric"] == "gradient inputs", "value"]) == [8 * 2 + 4]
 
 
