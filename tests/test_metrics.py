@@ -35,7 +35,7 @@ def explained(frame, shape, batch=3, baseline=None):
     return model, x, wam.integrated_gradients(model, x, target, frame=frame, steps=1, baseline=baseline)
 
 
-def close(a, b, atol=1e-10):
+def assert_close(a, b, atol=1e-10):
     torch.testing.assert_close(torch.as_tensor(a), torch.as_tensor(b), rtol=0, atol=atol, check_dtype=False)
 
 
@@ -75,11 +75,11 @@ def test_curves_of_a_linear_model_are_sums_of_its_terms(frame, shape, ranking, b
     order = np.argsort(-(np.abs(terms) if ranking == "absolute" else terms), axis=1, kind="stable")
     grown = np.pad(np.take_along_axis(terms, order, 1).cumsum(1), ((0, 0), (1, 0)))
     counts = np.round(np.arange(8) * terms.shape[1] / 7).astype(int)
-    close(curves.fractions, np.tile(counts / terms.shape[1], (3, 1)))
-    close(curves.insertion, start + grown[:, counts])
-    close(curves.deletion, full - grown[:, counts])
-    close(curves.insertion_auc, np.trapezoid(curves.insertion, curves.fractions, axis=1))
-    close(curves.faithfulness, curves.insertion_auc - curves.deletion_auc)
+    assert_close(curves.fractions, np.tile(counts / terms.shape[1], (3, 1)))
+    assert_close(curves.insertion, start + grown[:, counts])
+    assert_close(curves.deletion, full - grown[:, counts])
+    assert_close(curves.insertion_auc, np.trapezoid(curves.insertion, curves.fractions, axis=1))
+    assert_close(curves.faithfulness, curves.insertion_auc - curves.deletion_auc)
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -102,8 +102,8 @@ def test_curves_against_masks_made_one_by_one(frame, shape, tied, recorder):
             mask = (importance >= threshold).view(-1, z.shape[2])
             kept = frame.synthesis(wam.Coefficients.unpack((z[i] * mask)[None], spec))
             for curve, seen in ((curves.insertion, kept), (curves.deletion, x[i : i + 1] - kept)):
-                close(curve[i, k], model(seen).softmax(1)[0, e.target[i]].detach(), atol=1e-9)
-            close(curves.fractions[i, k], energy[taken - 1] / energy[-1] if taken else 0.0)
+                assert_close(curve[i, k], model(seen).softmax(1)[0, e.target[i]].detach(), atol=1e-9)
+            assert_close(curves.fractions[i, k], energy[taken - 1] / energy[-1] if taken else 0.0)
 
 
 @pytest.mark.parametrize("kind", ["spearman", "pearson"])
@@ -114,9 +114,9 @@ def test_mu_fidelity_of_the_terms_of_a_sum(frame, shape, kind):
     reversed_ = replace(e, attributions=-e.attributions)
     found = metrics.mu_fidelity(model, x, [e, reversed_], **options)
     assert found.shape == (2, 3)
-    close(found[0], torch.ones(3), atol=1e-12)
-    close(found[1], -torch.ones(3), atol=1e-12)
-    close(metrics.mu_fidelity(model, x, e, **options), found[0], atol=0)
+    assert_close(found[0], torch.ones(3), atol=1e-12)
+    assert_close(found[1], -torch.ones(3), atol=1e-12)
+    assert_close(metrics.mu_fidelity(model, x, e, **options), found[0], atol=0)
 
 
 @pytest.mark.parametrize("tied", [False, True])
@@ -140,7 +140,7 @@ def test_mu_fidelity_against_scipy(recorder, tied):
                 seen = frame.synthesis(wam.Coefficients.unpack((z[i] * mask.view(-1, z.shape[2]))[None], spec))
                 full = model(x[i : i + 1]).softmax(1)[0, e.target[i]]
                 drops.append((full - model(seen).softmax(1)[0, e.target[i]]).item())
-            close(found[i], judge([g[i, u].sum().item() for u in sets], drops).statistic, atol=1e-9)
+            assert_close(found[i], judge([g[i, u].sum().item() for u in sets], drops).statistic, atol=1e-9)
 
 
 def test_mu_fidelity_of_something_constant_is_undefined():
@@ -203,7 +203,7 @@ def test_perturbed_inputs_are_those_of_the_curves(frame, shape, recorder):
         ):
             assert seen.shape == (5, *x.shape)
             probability = model(seen.flatten(0, 1)).softmax(1).unflatten(0, (5, 3))
-            close(probability[:, range(3), e.target].T.detach(), curve)
+            assert_close(probability[:, range(3), e.target].T.detach(), curve)
 
 
 def test_equal_attributions_are_ordered_by_the_seed_for_every_sample_alike(recorder):
@@ -221,7 +221,7 @@ def test_equal_attributions_are_ordered_by_the_seed_for_every_sample_alike(recor
     assert not torch.equal(order, torch.arange(len(order)))  # not the first features, as a stable sort would take
     halves = e.attributions.map(lambda band: torch.cat([band[:, :1], torch.zeros_like(band[:, 1:])], 1))
     ties = metrics.perturbation_curves(model, x, replace(e, attributions=halves), steps=4).ties
-    close(ties, torch.full((3,), 2 / 3, dtype=torch.float64))
+    assert_close(ties, torch.full((3,), 2 / 3, dtype=torch.float64))
 
 
 def even_of(frame, model, x):
@@ -239,7 +239,7 @@ def test_one_channel_of_attributions_ranks_all_channels(recorder):
     mixed = metrics.mu_fidelity(model, x, [e, one], subsets=20)
     assert mixed.shape == (2, 3) and not torch.equal(mixed[0], mixed[1])
     together = metrics.mu_fidelity(model, x, [e, one], subsets=20, tied=True)
-    close(together[0], together[1])
+    assert_close(together[0], together[1])
 
 
 def test_outputs(recorder):
@@ -249,7 +249,7 @@ def test_outputs(recorder):
     logits = model(x)
     for output, function in {"logit": logits, "sigmoid": logits.sigmoid(), "softmax": logits.softmax(1)}.items():
         curves = metrics.perturbation_curves(model, x, e, steps=3, output=output)
-        close(curves.insertion[:, -1], function[range(3), e.target].detach())
+        assert_close(curves.insertion[:, -1], function[range(3), e.target].detach())
 
 
 def test_an_even_image_is_black_once_rescaled():
@@ -257,7 +257,7 @@ def test_an_even_image_is_black_once_rescaled():
     x = ((0.5 - model.mean) / model.std).expand(1, 3, 16, 16)
     e = wam.saliency(lambda x: x.mean((2, 3)), x, 0, frame=wam.Wavelet("haar", 2, 2))
     shown = metrics.perturbed(x, e, [1.0], model=model, protocol=replace(RELEASED, baseline=0.0))[0]
-    close(shown, (-model.mean / model.std).expand_as(shown), atol=1e-6)
+    assert_close(shown, (-model.mean / model.std).expand_as(shown), atol=1e-6)
 
 
 def test_the_model_is_left_as_it_was():
@@ -313,8 +313,8 @@ def test_released_curves_against_the_description(frame, recorder):
                 seen = (torch.from_numpy(stretched(shown)) - model.mean) / model.std
                 points[kind].append(model(seen[None]).softmax(1)[0, e.target[i]].item())
         for kind, auc in (("insertion", curves.insertion_auc), ("deletion", curves.deletion_auc)):
-            close(getattr(curves, kind)[i], points[kind], atol=1e-6)
-            close(auc[i], np.mean(points[kind]) / np.max(points[kind]), atol=1e-6)
+            assert_close(getattr(curves, kind)[i], points[kind], atol=1e-6)
+            assert_close(auc[i], np.mean(points[kind]) / np.max(points[kind]), atol=1e-6)
 
 
 def test_every_convention_can_be_changed_alone(recorder):
@@ -328,13 +328,13 @@ def test_every_convention_can_be_changed_alone(recorder):
 
     plain = {"ranking": "signed", "tied": True, "baseline": black}
     same = curves(protocol=replace(RELEASED, rescale=False, peak=False))
-    close(same.insertion, curves(**plain).insertion)
-    close(same.insertion_auc, curves(**plain).insertion_auc)
+    assert_close(same.insertion, curves(**plain).insertion)
+    assert_close(same.insertion_auc, curves(**plain).insertion_auc)
     for change in ({"ranking": "absolute"}, {"tied": False}, {"baseline": 0.0}):
         assert not torch.equal(curves(protocol="released", **change).insertion, curves(protocol="released").insertion)
     peaked = curves(protocol=replace(EQUATIONS, peak=True))
     assert torch.equal(peaked.insertion, curves().insertion)
-    close(peaked.insertion_auc, (curves().insertion.mean(1) / curves().insertion.amax(1)))
+    assert_close(peaked.insertion_auc, (curves().insertion.mean(1) / curves().insertion.amax(1)))
 
 
 def test_released_mu_fidelity_against_the_description(recorder):
@@ -369,8 +369,8 @@ def test_released_mu_fidelity_against_the_description(recorder):
             sums.append(blurred[u].sum())
             drops.append(probability(np.ones(784)) - probability(present))
         judged = stats.spearmanr(sums, drops)
-        close(found[i], (judged.statistic + judged.pvalue) / 2, atol=1e-6)
-        close(alone[i], judged.statistic, atol=1e-6)
+        assert_close(found[i], (judged.statistic + judged.pvalue) / 2, atol=1e-6)
+        assert_close(alone[i], judged.statistic, atol=1e-6)
 
 
 # --- real networks, and what is refused -------------------------------------------------------------------------------
@@ -382,10 +382,10 @@ def test_a_real_network_in_chunks():
     x = model.prepare(photographs)
     e = wam.saliency(model, x, [image.label for image in photographs], frame=wam.Wavelet("db4", 3, 2))
     whole, parts = (metrics.perturbation_curves(model, x, e, steps=4, max_batch=n) for n in (16, 3))
-    close(whole.insertion, parts.insertion, atol=1e-5)
-    close(whole.deletion, parts.deletion, atol=1e-5)
+    assert_close(whole.insertion, parts.insertion, atol=1e-5)
+    assert_close(whole.deletion, parts.deletion, atol=1e-5)
     black = metrics.perturbed(x, e, [0.0], model=model, protocol="released")[0][0]
-    close(black, model.black.expand_as(black), atol=1e-5)
+    assert_close(black, model.black.expand_as(black), atol=1e-5)
 
 
 BAD = {
