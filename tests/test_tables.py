@@ -15,7 +15,7 @@ from torch import nn
 from torchvision import transforms
 
 import wam
-from wam import baselines, benchmark, controls, data, metrics, models, released, sanity, tables
+from wam import baselines, benchmark, cli, controls, data, metrics, models, released, sanity, tables
 
 METHODS = {
     "wavelet": ["WAM-SG", "WAM-IG"],
@@ -343,13 +343,13 @@ def test_the_same_command_continues(shell, capsys, monkeypatch):
         raise AssertionError("computed again")
 
     monkeypatch.setattr(benchmark, "_attempt", never)
-    assert benchmark.main([*TINY, "--out", str(out)]) == 0  # --jobs does not matter
+    assert cli.main([*TINY, "--out", str(out)]) == 0  # --jobs does not matter
     assert capsys.readouterr().out == done.stdout
 
 
 def test_help_names_every_option(capsys):
     with pytest.raises(SystemExit, match="0"):
-        benchmark.main(["--help"])
+        cli.main(["--help"])
     text = capsys.readouterr().out
     known = ["models", "images", "n", "steps", "subsets", "samples", "wavelet", "levels", "jobs", "threads"]
     known += ["device", "max-batch", "seed", "out"]
@@ -371,7 +371,7 @@ def test_help_names_every_option(capsys):
 )
 def test_wrong_arguments_are_one_error(arguments, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert benchmark.main([*TINY[:4], *arguments, "--out", str(tmp_path)]) == 2
+    assert cli.main([*TINY[:4], *arguments, "--out", str(tmp_path)]) == 2
     error = capsys.readouterr().err.splitlines()
     assert any(message in line for line in error) and not any("Traceback" in line for line in error)
 
@@ -379,7 +379,7 @@ def test_wrong_arguments_are_one_error(arguments, message, capsys, tmp_path, mon
 @pytest.mark.parametrize("arguments", [["--steps", "0"], ["--n", "few"], ["--seed", "-1"], ["--subsets", "2"], []])
 def test_wrong_numbers_and_missing_options_exit_with_2(arguments, capsys, tmp_path):
     with pytest.raises(SystemExit, match="2"):
-        benchmark.main([*arguments, *(["--out", str(tmp_path)] if arguments else [])])
+        cli.main([*arguments, *(["--out", str(tmp_path)] if arguments else [])])
     text = capsys.readouterr().err
     assert ("must be a whole number of at least" if arguments else "required: --out") in text
 
@@ -389,18 +389,18 @@ def test_interrupted_failed_and_killed_from_a_shell(classifier, tmp_path, capsys
         raise KeyboardInterrupt
 
     def killed(*arguments, **options):
-        raise benchmark.BrokenExecutor("a worker is gone")
+        raise cli.BrokenExecutor("a worker is gone")
 
     arguments = ["--models", "small", "--n", "2", "--levels", "1", "--out", str(tmp_path)]
     with monkeypatch.context() as patch:
         patch.setattr(benchmark, "run", stopped)
-        assert benchmark.main(arguments) == 130
+        assert cli.main(arguments) == 130
         assert "the same command continues" in capsys.readouterr().err
         patch.setattr(benchmark, "run", killed)
-        assert benchmark.main(arguments) == 1
+        assert cli.main(arguments) == 1
         assert "fewer --jobs or a smaller --max-batch" in capsys.readouterr().err
     monkeypatch.setattr(sanity, "randomize", lambda model, seed: 1 / 0)
-    assert benchmark.main(arguments) == 1
+    assert cli.main(arguments) == 1
     assert "ZeroDivisionError: division by zero (2 cases, first small/" in capsys.readouterr().out
 
 

@@ -28,6 +28,7 @@ _ON_DEMAND = (
     "baselines",
     "benchmark",
     "book",
+    "cli",
     "comparison",
     "controls",
     "data",
