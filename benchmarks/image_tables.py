@@ -19,6 +19,7 @@ import time
 from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 
 from wam import benchmark, data, models, tables
 
@@ -41,21 +42,25 @@ def main() -> None:
     if failures := len(benchmark.failed(table)):
         sys.exit(f"{failures} cases failed, nothing is stored:\n{tables.report(table)}")
 
-    place = benchmark.location(tables.evaluate, settings, args.folder)
-    (tables.RESULTS / "image_tables.parquet").write_bytes((place / "table.parquet").read_bytes())
-    commit = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
     passes = table[table["method"].isna()].groupby("metric")["value"].sum().astype(int).to_dict()
+    place = benchmark.location(tables.evaluate, settings, args.folder)
+    store("image_tables", place, seconds, args.jobs, {"passes": passes, "settings": settings})
+    print(tables.report(table))
+
+
+def store(name: str, place: Path, seconds: int, jobs: int, facts: dict[str, Any]) -> None:
+    """Keep a finished run's table within the package, and beside it what it was computed on."""
+    (tables.RESULTS / f"{name}.parquet").write_bytes((place / "table.parquet").read_bytes())
+    commit = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
     provenance = {
         "date": datetime.now(UTC).date().isoformat(),
         "commit": subprocess.run(commit, capture_output=True, text=True, check=True).stdout.strip(),
         "seconds": seconds,
-        "hardware": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {args.jobs} processes",
-        "passes": passes,
-        "settings": settings,
+        "hardware": f"{platform.processor() or platform.machine()}, {os.cpu_count()} cores, {jobs} processes",
+        **facts,
         "versions": {package: version(package) for package in PACKAGES},
     }
-    (tables.RESULTS / "image_tables.json").write_text(json.dumps(provenance, indent=1) + "\n")
-    print(tables.report(table))
+    (tables.RESULTS / f"{name}.json").write_text(json.dumps(provenance, indent=1) + "\n")
 
 
 if __name__ == "__main__":

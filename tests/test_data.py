@@ -5,6 +5,7 @@ import pytest
 from PIL import Image
 
 import wam.data
+import wam.models
 
 # Three ImageNet classes: WordNet id, class index, and the development kit's own id.
 TENCH, HOUSE_FINCH, TOILET_TISSUE = ("n01440764", 0, 449), ("n01532829", 12, 372), ("n15075141", 999, 907)
@@ -62,6 +63,33 @@ def test_the_twenty_labelled_photographs():
         assert "foolbox 3.3.4" in image.source and "ImageNet terms" in image.source
     assert [image.label for image in images[:5]] == [243, 559, 438, 990, 949]
     assert [image.name for image in wam.data.images(3)] == [image.name for image in images[:3]]
+
+
+def test_every_photograph_has_a_box():
+    assert list(wam.data.BOXES) == [image.name for image in wam.data.images()]
+    for left, top, right, bottom in wam.data.BOXES.values():
+        assert 0 <= left < right <= 1 and 0 <= top < bottom <= 1
+    whole = [name for name, box in wam.data.BOXES.items() if box == (0, 0, 1, 1)]
+    assert whole == ["imagenet_01_559", "imagenet_04_949", "imagenet_12_741"]
+
+
+@pytest.mark.parametrize("network", wam.models.EMBEDDED)
+def test_boxes_lie_where_the_object_is(network):
+    """Objects that one colour tells from the background, found in the pictures that the networks see."""
+    objects = {
+        "imagenet_03_990": lambda r, g, b: (g > b + 0.35) & (g > 0.5),  # green husks among dark leaves
+        "imagenet_07_609": lambda r, g, b: b > r + 0.15,  # a blue car before grey rocks
+        "imagenet_09_455": lambda r, g, b: r > 2 * b + 0.1,  # a red cap on a white wall
+        "imagenet_11_630": lambda r, g, b: r + g + b < 1.2,  # a black shoe on white
+        "imagenet_17_22": lambda r, g, b: (r + g + b < 0.25) | (r + g + b > 1.5),  # an eagle, black and white
+    }
+    model = wam.models.load(network, pretrained=False)
+    photographs = {image.name: image for image in wam.data.images()}
+    for name, is_object in objects.items():
+        (picture,) = model.display(model.prepare([photographs[name]]))
+        rows, columns = np.nonzero(is_object(*np.moveaxis(picture, 2, 0)))
+        low, high = (np.quantile([columns, rows], q, axis=1) / 224 for q in (0.005, 0.995))
+        np.testing.assert_allclose([*low, *high], wam.data.BOXES[name], rtol=0, atol=0.1, err_msg=name)
 
 
 @pytest.mark.parametrize("n", [0, -1, 21])

@@ -32,10 +32,10 @@ def test_frozen_restores_flags_when_nested_and_when_it_fails():
 
 def test_gradient_agrees_with_finite_differences(recorder):
     model, x = recorder(1, 6), torch.randn(2, 1, 6, dtype=torch.float64)
-    g, score, target = scoring.gradient(model, x, torch.tensor([3, 1]))
+    g, output, target = scoring.gradient(model, x, torch.tensor([3, 1]))
     for i in range(6):
         step = torch.zeros_like(x)
         step[..., i] = 1e-6
         ahead, behind = (scoring.predict(model, x + s, target, 2)[0] for s in (step, -step))
         torch.testing.assert_close(g[:, 0, i], (ahead - behind) / 2e-6, rtol=1e-6, atol=1e-8)
-    assert torch.equal(score, scoring.predict(model, x, target, 1)[0])
+    assert torch.equal(scoring.select(output, target)[0], scoring.predict(model, x, target, 1)[0])

@@ -17,7 +17,7 @@ import numpy as np
 import torch
 from scipy import ndimage
 from torch import Tensor
-from torch.nn.functional import pad
+from torch.nn.functional import one_hot, pad
 from tqdm.auto import tqdm
 
 from wam.checks import as_baseline, finite, positive
@@ -33,8 +33,10 @@ OUTPUTS: dict[str, Callable[[Tensor], Tensor]] = {
     "softmax": lambda logits: logits.softmax(1),
     "sigmoid": torch.sigmoid,
     "logit": lambda logits: logits,
+    "top1": lambda logits: one_hot(logits.argmax(1), logits.shape[1]).to(logits),
 }
-"""What of the model is watched: probabilities of exclusive classes, of independent ones, or the score itself."""
+"""What of the model is watched: probabilities of exclusive classes, of independent ones, the score itself, or, as 1 or
+0, whether the class is the predicted one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +123,16 @@ class Path:
         taken = _of(self.change, sample) * mask.unflatten(1, (-1, self.change.shape[2]))
         return self.frame.synthesis(Coefficients.unpack(taken, self.spec))
 
+    def pullback(self, gradient: Tensor, sample: Tensor, features: int) -> Tensor:
+        r"""The adjoint of :meth:`part`: the gradient of inputs becomes that of masks, ``(jobs, features)``.
+
+        .. math:: \partial / \partial m = (z - z_0) \odot S^\top g
+
+        summed over the channels where they share a mask (``features`` is then the ``n`` of a channel).
+        """
+        pulled = self.frame.pullback(gradient).pack()[0] * _of(self.change, sample)
+        return pulled.flatten(1) if features == pulled[0].numel() else pulled.sum(1)
+
     def inserted(self, part: Tensor, sample: Tensor) -> Tensor:
         """The baseline with that part, as the model gets it."""
         return self.finish(_of(self.x0, sample) + part)
@@ -202,10 +214,25 @@ def path(model: Model | None, x: Tensor, explanations: Sequence[Explanation], pr
     z, spec = frame.analysis(x).pack()
     for e in explanations:
         _same_input(e, z, spec)
-    x0, shared = as_baseline(_state(model, x, protocol.baseline), x)
+    finish = _rescaler(model, x) if protocol.rescale else lambda inputs: inputs
+    return between(x, _state(model, x, protocol.baseline), frame, finish)
+
+
+def between(
+    x: Tensor, baseline: float | Tensor, frame: Frame, finish: Callable[[Tensor], Tensor] = lambda inputs: inputs
+) -> Path:
+    """The path from a baseline, a number or a tensor in model space, to ``x`` in a frame.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If ``x`` does not fit the frame, or the baseline does not fit ``x``.
+    """
+    z, spec = frame.analysis(x).pack()
+    x0, shared = as_baseline(baseline, x)
     x0 = x0[:1] if shared else x0
     change = z - frame.analysis(x0).pack()[0] if bool(x0.any()) else z
-    return Path(x, x0, change, spec, frame, _rescaler(model, x) if protocol.rescale else lambda inputs: inputs)
+    return Path(x, x0, change, spec, frame, finish)
 
 
 def importance(e: Explanation, channels: int, protocol: Protocol) -> Tensor:

@@ -120,9 +120,9 @@ def predict(model: Model, x: Tensor, target: Tensor | None, max_batch: int) -> t
 
 
 def gradient(model: Model, inputs: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
-    r"""The gradient :math:`\nabla f_c` at every input of one chunk, with its score and class; one pass of the model.
+    r"""The gradient :math:`\nabla f_c` at every input of one chunk, with all scores and the class; one model pass.
 
-    The score still holds the spent graph, whose buffers are free. Who keeps it until the next pass spares glibc, at its
+    The scores still hold the spent graph, whose buffers are free. Who keeps it until the next pass spares glibc, at its
     default settings, from handing their memory back to the system and fetching it again (4 to 24 % of the time where
     we measured it).
 
@@ -134,11 +134,12 @@ def gradient(model: Model, inputs: Tensor, target: Tensor | None) -> tuple[Tenso
     with torch.inference_mode(False), torch.enable_grad():
         inputs = _tracked(inputs).detach().requires_grad_(True)
         target = None if target is None else _tracked(target)
-        score, target = select(scores(model, inputs), target)
+        output = scores(model, inputs)
+        score, target = select(output, target)
         g = torch.autograd.grad(score.sum(), inputs, allow_unused=True)[0] if score.requires_grad else None
     if g is None:
         raise ValueError("the scores do not depend on the input differentiably; is the model under no_grad?")
-    return g, score, target
+    return g, output, target
 
 
 def _tracked(tensor: Tensor) -> Tensor:

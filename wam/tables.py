@@ -342,6 +342,15 @@ def paper(number: int) -> pd.DataFrame:
     return pd.read_csv(RESULTS / f"paper_table{number}.csv")
 
 
-def stored() -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The table of the full run that comes with this package, and its provenance."""
-    return benchmark.read(RESULTS / "image_tables.parquet"), json.loads((RESULTS / "image_tables.json").read_text())
+def stored(name: str = "image_tables") -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The table of a full run that comes with this package, ``image_tables`` or ``minimal_images``, and its provenance.
+
+    Raises
+    ------
+    ValueError
+        If there is no such table.
+    """
+    known = sorted(path.stem for path in RESULTS.glob("*.parquet"))
+    if name not in known:
+        raise ValueError(f"no stored table {name!r}; there are {', '.join(known)}")
+    return benchmark.read(RESULTS / f"{name}.parquet"), json.loads((RESULTS / f"{name}.json").read_text())

@@ -1,0 +1,415 @@
+r"""Minimal inputs: how few coefficients keep what a model says?
+
+A mask :math:`m \in [0, 1]^N` over the coefficients leaves of an input :math:`x = S z` what
+
+.. math:: x(m) = x_0 + S (m \odot (z - z_0))
+
+shows. :func:`optimise` looks for a sparse mask that keeps the score of a class, by descent (section 4.2 of the paper,
+after Fong and Vedaldi); :func:`static` takes the order from an explanation and asks only how far to go (appendix C.2).
+Both walk the paths of the one engine, :mod:`wam.perturbation`, so every frame and dimension is welcome;
+with :class:`wam.Pixel` the same code makes the masks of pixels that the paper argues against.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from numbers import Real
+from typing import NamedTuple
+
+import pandas as pd
+import torch
+from torch import Tensor
+from tqdm.auto import tqdm
+
+from wam import comparison, perturbation
+from wam.attribution import Target, checked
+from wam.checks import finite, positive
+from wam.coefficients import Coefficients
+from wam.explanation import Explanation
+from wam.frames import Frame
+from wam.perturbation import OUTPUTS, Path
+from wam.quantiles import static
+from wam.scoring import Model, frozen, gradient, scores
+
+__all__ = ["OBJECTIVES", "Minimal", "Pareto", "front", "optimise", "pareto", "static"]
+
+OBJECTIVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
+    "hinge": lambda score, original: -(score < original).to(score),
+    "score": lambda score, original: -torch.ones_like(score),
+    "printed": lambda score, original: torch.ones_like(score),
+}
+r"""The slope of the objective in the score :math:`f_c(x(m))`. To each, :math:`\alpha` times the mask's mean is added.
+
+``"hinge"``: :math:`\max(0, f_c(x) - f_c(x(m)))`, which asks for the score of the input and no more. ``"score"``:
+:math:`-f_c(x(m))`, what the paper's text describes; nothing limits the score, and masks that amplify it are rewarded.
+``"printed"``: :math:`+f_c(x(m))`, the sign as printed in section 4.2, which destroys the score.
+"""
+
+
+@dataclass(frozen=True, eq=False)
+class Minimal:
+    r"""What :func:`optimise` found, for every alpha and every input; the first two axes are ``(alphas, batch)``.
+
+    Attributes
+    ----------
+    mask
+        Where the descent ended, ``(alphas, batch, features)``: packed as :meth:`Coefficients.pack
+        <wam.coefficients.Coefficients.pack>` does, channel after channel, or one set for all channels if tied.
+    sparsest
+        The mask with most zeros seen on the way that kept the class (or the score); ones where none did.
+    sparsest_sparsity
+        Its share of zeros, ``(alphas, batch)``; NaN where none did.
+    score, probability, sparsity, kept
+        The history, ``(alphas, batch, steps + 1)``, from the full mask to the last: the score of the class, its
+        probability, the share of zeros in the mask, and whether the class is the predicted one.
+    target, predicted
+        The class whose score is kept, and the one that the model predicts for the input, ``(batch,)`` each.
+    alpha
+        The weights of the mean of the mask, ``(alphas,)``.
+    path
+        From the baseline to the inputs.
+    interrupted
+        Whether Ctrl-C ended the descent early; the history then ends there.
+    """
+
+    mask: Tensor
+    sparsest: Tensor
+    sparsest_sparsity: Tensor
+    score: Tensor
+    probability: Tensor
+    sparsity: Tensor
+    kept: Tensor
+    target: Tensor
+    predicted: Tensor
+    alpha: Tensor
+    path: Path
+    interrupted: bool = False
+
+    @property
+    def alpha_sum(self) -> Tensor:
+        r"""The weights if the norm is a sum, as the paper prints :math:`\|m\|_1`: :math:`\alpha / N`, ``(alphas,)``."""
+        return self.alpha / self.mask.shape[2]
+
+    def inputs(self, mask: Tensor | None = None) -> Tensor:
+        """The minimal inputs, or what another mask of that shape leaves: ``(alphas, batch, channels, *spatial)``.
+
+        Raises
+        ------
+        ValueError
+            If the mask has another shape.
+        """
+        mask = self.mask if mask is None else mask
+        if mask.shape != self.mask.shape:
+            raise ValueError(
+                f"the mask must be (alphas, batch, features) = {tuple(self.mask.shape)}, {tuple(mask.shape)}"
+            )
+        sample = torch.arange(mask.shape[1], device=mask.device)
+        return torch.stack([self.path.inserted(self.path.part(m, sample), sample) for m in mask])
+
+    def explanation(self, index: int = -1) -> Explanation:
+        """The masks at one alpha as an explanation: it can be ranked, pictured and saved like any other.
+
+        Its attributions are the mask, of one channel if tied; its coefficients, those of the inputs.
+        """
+        channels = self.mask.shape[2] // self.path.change.shape[2]
+        attributions = Coefficients.unpack(self.mask[index].unflatten(1, (channels, -1)), self.path.spec)
+        z, settings = self.path.frame.analysis(self.path.x), {"alpha": self.alpha[index].item()}
+        score = self.score[index, :, 0]
+        return Explanation(attributions, z, self.target, score, self.path.frame, "minimal", settings)
+
+    def table(self) -> pd.DataFrame:
+        """A row for every alpha and input: where the descent ended, beside the score of the input."""
+        batch = len(self.target)
+        ends = {name: getattr(self, name)[..., -1] for name in ("sparsity", "score", "probability", "kept")}
+        columns = {
+            "input": torch.arange(batch).expand(len(self.alpha), -1),
+            "target": self.target.expand(len(self.alpha), -1),
+            "alpha": self.alpha[:, None].expand(-1, batch),
+            "alpha_sum": self.alpha_sum[:, None].expand(-1, batch),
+            "original": self.score[..., 0],
+            **ends,
+            "sparsest": self.sparsest_sparsity,
+        }
+        return pd.DataFrame({name: values.flatten().cpu().numpy() for name, values in columns.items()})
+
+
+def optimise(
+    model: Model,
+    x: Tensor,
+    target: Target,
+    frame: Frame,
+    alpha: float | Sequence[float] | Tensor,
+    steps: int = 500,
+    *,
+    objective: str = "hinge",
+    tied: bool = False,
+    baseline: float | Tensor = 0.0,
+    keeps: str = "class",
+    lr: float = 0.05,
+    output: str = "softmax",
+    max_batch: int | None = None,
+    progress: bool = False,
+) -> Minimal:
+    r"""Look for a sparse mask that keeps the score of a class (section 4.2 of the paper).
+
+    .. math:: m^\star = \arg\min_{m \in [0, 1]^N} \; \ell\big(f_c(x_0 + S(m \odot (z - z_0)))\big)
+              + \frac{\alpha}{N} \sum_i m_i
+
+    by NAdam from :math:`m = 1`, with a projection onto :math:`[0, 1]` after every step. The gradient is
+
+    .. math:: (z - z_0) \odot S^\top \ell' \, \nabla f_c + \alpha / N,
+
+    one gradient of the input and one pullback: no graph runs through the transform. All inputs and all alphas are rows
+    of one batch, each descends on its own, and a row whose projected gradient is zero, so that nothing would change any
+    more, leaves the batch. Nothing is random: two runs are equal.
+
+    Parameters
+    ----------
+    model, x, target, frame
+        As for :func:`wam.saliency`. A target that the model does not predict is allowed: ``predicted`` tells.
+    alpha
+        :math:`\alpha \ge 0`, one or several. It weighs the *mean* of the mask, so that it means the same for every
+        size. The paper prints the sum: its weight is then ``alpha / N`` (:attr:`Minimal.alpha_sum`).
+    steps
+        The most steps of the descent; each is one forward and one backward pass, and a last forward pass says where
+        it ended.
+    objective
+        :math:`\ell`, one of :data:`OBJECTIVES`.
+    tied
+        One mask for all channels (:math:`N` is the size of one), or one for each.
+    baseline
+        :math:`x_0` in model space, what is left where the mask is 0: a number, or a tensor that broadcasts to ``x``.
+        0 is the mean colour of a model with normalised inputs.
+    keeps
+        What the ``sparsest`` mask must keep: ``"class"``, the class is the predicted one, or ``"score"``, its score is
+        not below that of the input.
+    lr
+        The step size of NAdam: about how far an entry of the mask moves in one step.
+    output
+        What is called probability, one of :data:`wam.perturbation.OUTPUTS`; the descent is on the score in any case.
+    max_batch
+        The largest number of rows in one pass of the model; by default all, ``len(alpha) * len(x)``. Memory is six
+        masks per row and does not grow with ``steps``.
+    progress
+        Show a progress bar.
+
+    Returns
+    -------
+    Minimal
+        After Ctrl-C too, with a warning: what there is at that step.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`wam.saliency`; for an alpha that is negative or not finite, fewer than one step, an unknown option, or
+        an input that equals its baseline and so has nothing to be removed.
+
+    Examples
+    --------
+    Of a linear score, :math:`\sum_i w_i z_i`, exactly the coefficients with :math:`w_i z_i > \alpha / N` are kept:
+
+    >>> import torch, wam, wam.minimal
+    >>> x = torch.tensor([[[4.0, 1.0, 3.0, 2.0]]])
+    >>> found = wam.minimal.optimise(lambda x: x.sum(2), x, 0, wam.Pixel(), alpha=10, objective="score")
+    >>> found.mask[0, 0], found.inputs()[0, 0]
+    (tensor([1., 0., 1., 0.]), tensor([[4., 0., 3., 0.]]))
+
+    References
+    ----------
+    Fong and Vedaldi, Interpretable explanations of black boxes by meaningful perturbation, 2017. Dozat, Incorporating
+    Nesterov momentum into Adam, 2016. Paper, section 4.2.
+    """
+    x, target, _ = checked(model, x, target, frame, None)
+    alpha, steps = _alphas(alpha, x), positive(steps, "steps")
+    for value, known, what in ((objective, OBJECTIVES, "objective"), (output, OUTPUTS, "output")):
+        if value not in known:
+            raise ValueError(f"unknown {what} {value!r}; choose one of {', '.join(known)}")
+    if keeps not in ("class", "score"):
+        raise ValueError(f"unknown keeps {keeps!r}; choose 'class' or 'score'")
+    if not isinstance(lr, Real) or not 0 < lr < float("inf"):
+        raise ValueError(f"lr must be a positive step size, such as 0.05, got {lr!r}")
+    path = perturbation.between(x, baseline, frame)
+    if not bool((present := path.change.flatten(1).any(1)).all()):
+        same = (~present).nonzero()[:, 0].tolist()
+        raise ValueError(f"samples {same} equal the baseline everywhere: no coefficient is left to be removed")
+    rows, sample = len(alpha) * len(x), torch.arange(len(x), device=x.device).repeat(len(alpha))
+    max_batch = rows if max_batch is None else positive(max_batch, "max_batch")
+    target = None if target is None else target.repeat(len(alpha))
+    weight, slope = alpha.repeat_interleave(len(x)), OBJECTIVES[objective]
+    features = path.change.shape[2] * (1 if tied else path.change.shape[1])
+
+    live = _Descent.start(x.new_ones(rows, features), lr)
+    mask, sparsest, fewest = live.mask.clone(), live.mask.clone(), x.new_full((rows,), -1)
+    history, predicted, step, interrupted = [], None, 0, False
+
+    def note(logits: Tensor) -> None:
+        """Write a line of the history; rows that came to rest stay as they are. Remember the sparsest masks."""
+        at = live.rows
+        line = [values.gather(1, target[at, None])[:, 0] for values in (logits, OUTPUTS[output](logits))]
+        line += [(live.mask == 0).float().mean(1).to(x), (logits.argmax(1) == target[at]).to(x)]
+        last = history[-1].clone() if history else x.new_empty(len(line), rows)
+        last[:, at] = torch.stack(line)
+        history[step:] = [last]
+        score, _, sparsity, kept = line
+        enough = kept.bool() if keeps == "class" else score >= history[0][0, at]
+        better = enough & (sparsity > fewest[at])
+        sparsest[at[better]], fewest[at[better]] = live.mask[better], sparsity[better]
+
+    with frozen(model), torch.no_grad(), tqdm(total=steps, disable=not progress, unit="step", leave=False) as bar:
+        try:
+            while step < steps and len(live.rows):
+                pulled, seen, classes = [], [], []
+                for at, m in zip(live.rows.split(max_batch), live.mask.split(max_batch)):
+                    inputs = path.inserted(path.part(m, sample[at]), sample[at])
+                    # the spent graph lives until the next pass: see gradient()
+                    g, spent, chosen = gradient(model, inputs, None if target is None else target[at])
+                    pulled.append(path.pullback(finite(g, "the gradient"), sample[at], features))
+                    seen.append(spent.detach())
+                    classes.append(chosen)
+                target = torch.cat(classes) if target is None else target
+                predicted = torch.cat(seen)[: len(x)].argmax(1) if predicted is None else predicted
+                note(torch.cat(seen))
+                now, original = history[-1][0, live.rows], history[0][0, live.rows]
+                # times N, so that nothing is small beside NAdam's epsilon
+                g = torch.cat(pulled).mul_(features * slope(now, original)[:, None]).add_(weight[live.rows, None])
+                resting = ((live.mask - g).clamp_(0, 1) == live.mask).all(1)
+                if bool(resting.any()):
+                    mask[live.rows] = live.mask
+                    live, g = live.only(~resting), g[~resting]
+                step += 1
+                live.descend(g)
+                bar.update()
+        except KeyboardInterrupt:
+            if not history:
+                raise
+            interrupted = True
+            warnings.warn(f"interrupted: these are the masks after {step} of {steps} steps", stacklevel=2)
+        if len(live.rows):
+            parts = zip(live.rows.split(max_batch), live.mask.split(max_batch))
+            ends = (path.inserted(path.part(m, sample[at]), sample[at]) for at, m in parts)
+            note(torch.cat([scores(model, end) for end in ends]))
+            mask[live.rows] = live.mask
+    shape, target = (len(alpha), len(x)), target[: len(x)]
+    fewest = torch.where(fewest < 0, torch.nan, fewest).view(shape)
+    masks = (mask.view(*shape, features), sparsest.view(*shape, features), fewest)
+    score, probability, sparsity, kept = torch.stack(history, dim=2).unflatten(1, shape)
+    return Minimal(*masks, score, probability, sparsity, kept.bool(), target, predicted, alpha, path, interrupted)
+
+
+class _Descent(NamedTuple):
+    """The rows that still move, their masks, and the optimiser with its averages."""
+
+    rows: Tensor
+    mask: Tensor
+    optimiser: torch.optim.Optimizer
+
+    @staticmethod
+    def start(mask: Tensor, lr: float) -> _Descent:
+        return _Descent(torch.arange(len(mask), device=mask.device), mask, torch.optim.NAdam([mask], lr=lr))
+
+    def descend(self, gradient: Tensor) -> None:
+        self.mask.grad = gradient
+        self.optimiser.step()
+        self.mask.clamp_(0, 1)
+
+    def only(self, moving: Tensor) -> _Descent:
+        mask, (group,) = self.mask[moving], self.optimiser.param_groups
+        optimiser = torch.optim.NAdam([mask], lr=group["lr"])
+        state = self.optimiser.state[self.mask].items()
+        optimiser.state[mask] = {name: value[moving] if value.ndim else value for name, value in state}
+        return _Descent(self.rows[moving], mask, optimiser)
+
+
+@dataclass(frozen=True, eq=False)
+class Pareto:
+    """Sparsity against score.
+
+    Attributes
+    ----------
+    runs
+        A row for every alpha and input, as :meth:`Minimal.table`.
+    front
+        A row for every alpha: means over the inputs with their intervals, as :func:`front`.
+    """
+
+    runs: pd.DataFrame
+    front: pd.DataFrame
+
+
+def pareto(
+    model: Model,
+    x: Tensor,
+    target: Target,
+    frame: Frame,
+    alphas: Sequence[float] = (1.0, 10.0, 100.0),
+    steps: int = 500,
+    *,
+    fall: float = 0.5,
+    confidence: float = 0.95,
+    **options,
+) -> Pareto:
+    r"""The front of sparsity and score (Fig. 3B of the paper), with alpha extended until the score falls.
+
+    Parameters
+    ----------
+    model, x, target, frame, steps
+        As for :func:`optimise`.
+    alphas
+        The first values. While the mean score at the largest is above ``fall`` times that of the inputs, and there is
+        something left to be removed, ten times the largest follows.
+    confidence
+        Of the intervals.
+    options
+        Those of :func:`optimise`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        As :func:`optimise`.
+
+    Examples
+    --------
+    >>> import torch, wam, wam.minimal
+    >>> x = torch.tensor([[[4.0, 1.0, 3.0, 2.0]]])
+    >>> found = wam.minimal.pareto(lambda x: x.sum(2), x, 0, wam.Pixel(), alphas=[1.0], objective="score")
+    >>> found.front[["alpha", "sparsity", "score"]].values.tolist()
+    [[1.0, 0.0, 10.0], [10.0, 0.5, 7.0], [100.0, 1.0, 0.0]]
+    """
+    tables, alphas = [], list(alphas)
+    while True:
+        found = optimise(model, x, target, frame, alphas, steps, **options)
+        target, last = found.target, found.score[-1, :, -1].mean()
+        tables.append(found.table())
+        empty = bool((found.sparsity[-1, :, -1] == 1).all())
+        if found.interrupted or empty or bool(last <= fall * found.score[-1, :, 0].mean()):
+            break
+        alphas = [10 * max(alphas)]
+    runs = pd.concat(tables, ignore_index=True)
+    return Pareto(runs, front(runs, confidence=confidence))
+
+
+def front(runs: pd.DataFrame, *, confidence: float = 0.95) -> pd.DataFrame:
+    """Means over the inputs for every alpha, with bootstrap intervals (:func:`wam.comparison.summary`).
+
+    Columns: ``alpha``, ``alpha_sum``, ``n``, and for each of ``sparsity``, ``score``, ``probability`` and ``kept``
+    (whose mean is the share of inputs that keep their class) the mean and ``_low`` and ``_high``.
+    """
+    runs = runs.sort_values("alpha", kind="stable")
+    columns = {}
+    for name in ("sparsity", "score", "probability", "kept"):
+        means = comparison.summary(runs, ["alpha", "alpha_sum"], name, confidence=confidence)
+        columns |= {"alpha": means["alpha"], "alpha_sum": means["alpha_sum"], "n": means["n"]}
+        columns |= {name: means["mean"], f"{name}_low": means["low"], f"{name}_high": means["high"]}
+    return pd.DataFrame(columns)
+
+
+def _alphas(alpha: float | Sequence[float] | Tensor, x: Tensor) -> Tensor:
+    try:
+        values = torch.as_tensor(alpha, dtype=x.dtype, device=x.device).flatten()
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"alpha must be a number or several, got {alpha!r}") from None
+    if not len(values) or not bool((values.isfinite() & (values >= 0)).all()):
+        raise ValueError(f"alpha must be finite and at least 0, one or several, got {alpha!r}")
+    return values
