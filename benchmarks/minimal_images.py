@@ -30,7 +30,7 @@ FRAMES = {"haar": HAAR, "pixel": wam.Pixel()}
 SETTINGS = {"steps": 500, "sweep": 64, "integration": 32, "max_batch": 18}
 
 BASE = {"frame": "haar", "objective": "hinge", "tied": False, "alpha": 1e3, "goal": "own"}
-BOTH = [{}, {"objective": "score"}, {"tied": True}, {"frame": "pixel"}, {"goal": "wrong"}]
+BOTH = [{}, {"objective": "score"}, {"tied": True}, {"frame": "pixel"}, {"goal": "wrong", "objective": "score"}]
 FRONT = [{"objective": "score", "alpha": alpha} for alpha in (1.0, 1e2, 1e4, 1e5)]
 MASKS = {"efficientnet_lite0": [*BOTH, *FRONT, {"alpha": 1e2}, {"alpha": 1e4}], "mobilenet_v2": BOTH}
 RANKINGS = [{"frame": "haar", "ranking": r, "tied": t} for r in ("WAM-IG", "|z|") for t in (False, True)]
