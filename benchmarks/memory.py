@@ -1,4 +1,6 @@
-"""Peak memory of SmoothGrad and integrated gradients against the number of evaluations: it should not grow.
+"""Peak memory of SmoothGrad, integrated gradients and minimal images against the number of evaluations.
+
+It should not grow.
 
     python benchmarks/memory.py [--device cuda]
 
@@ -17,7 +19,7 @@ import torch
 from report import report
 
 import wam
-from wam import data, models
+from wam import data, minimal, models
 
 
 def measure(method: str, evaluations: int, device: str) -> float:
@@ -27,8 +29,10 @@ def measure(method: str, evaluations: int, device: str) -> float:
     frame = wam.Wavelet("db4", levels=3, ndim=2)
     if method == "SG":
         wam.smoothgrad(model, x, frame=frame, samples=evaluations)
-    else:
+    elif method == "IG":
         wam.integrated_gradients(model, x, frame=frame, steps=evaluations)
+    else:
+        minimal.optimise(model, x, None, frame, 100, steps=evaluations)
     if device == "cpu":
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return torch.cuda.max_memory_allocated(device) / 2**20
@@ -45,7 +49,7 @@ def main() -> None:
         return
 
     rows = []
-    for method in ("SG", "IG"):
+    for method in ("SG", "IG", "minimal"):
         peaks = []
         for count in args.evaluations:
             command = [sys.executable, __file__, "--device", args.device, "--one", method, str(count)]

@@ -27,6 +27,7 @@ from wam.models import ImageClassifier
 
 HAAR = wam.Wavelet("haar", levels=3, ndim=2)
 FRAMES = {"haar": HAAR, "pixel": wam.Pixel()}
+GRIDS = (2, 4, 7)
 SETTINGS = {"steps": 500, "sweep": 64, "integration": 32, "max_batch": 18}
 
 BASE = {"frame": "haar", "objective": "hinge", "tied": False, "alpha": 1e3, "goal": "own"}
@@ -44,7 +45,8 @@ def main() -> None:
 
     cases = {}
     for name in models.EMBEDDED:
-        for kind, variants in (("mask", [BASE | change for change in MASKS[name]]), ("ranking", RANKINGS)):
+        masks = [BASE | change for change in MASKS[name]]
+        for kind, variants in (("photograph", [{}]), ("mask", masks), ("ranking", RANKINGS)):
             cases |= {"/".join([name, kind, *map(str, v.values())]): [name, kind, v] for v in variants}
     start = time.perf_counter()
     table = benchmark.run(evaluate, cases, SETTINGS, args.folder, jobs=args.jobs, progress=True)
@@ -70,22 +72,25 @@ def evaluate(case: list, *, steps: int, sweep: int, integration: int, max_batch:
     """The rows of one setting: a minimal image of every photograph that the network classifies correctly."""
     name, kind, variant = case
     model, x, labels, names = known(name)
-    frame = FRAMES[variant["frame"]]
-    if kind == "mask":
+    columns = {"label": labels, "target": labels}
+    if kind == "photograph":
+        columns |= seen(name, "end", x, labels) | deprived(name, x, labels)
+    elif kind == "mask":
+        frame = FRAMES[variant["frame"]]
         target = labels.roll(1) if variant["goal"] == "wrong" else labels
         found = minimal.optimise(
             model, x, target, frame, variant["alpha"], steps, objective=variant["objective"], tied=variant["tied"],
             keeps="class" if variant["goal"] == "wrong" else "score", max_batch=max_batch,
         )  # fmt: skip
-        columns = descended(found) | {"label": labels, "target": target}
-        images = {"end": (found.inputs()[0], found.mask[0]), "sparsest": (found.inputs(found.sparsest)[0], None)}
-        columns |= seen(name, "end", images["end"][0], x, target) | left(model, frame, x, images["end"][0], names)
-        columns |= seen(name, "sparsest", images["sparsest"][0], x, target)
-        share = 1 - columns["sparsity"]
-        columns |= seen(name, "control", largest(frame, x, share, variant["tied"]), x, target)
+        columns |= descended(found) | {"target": target}
+        (end,), (sparsest,) = found.inputs(), found.inputs(found.sparsest)
+        control = largest(frame, x, 1 - columns["sparsity"], variant["tied"])
+        for what, inputs in (("end", end), ("sparsest", sparsest), ("control", control)):
+            columns |= seen(name, what, inputs, target)
+        columns |= deprived(name, end, target) | left(model, x, end, names)
     else:
-        columns = ranked(model, x, labels, variant, sweep, integration, max_batch)
-        columns |= seen(name, "end", columns.pop("sufficient"), x, labels) | {"label": labels, "target": labels}
+        columns |= ranked(model, x, labels, variant, sweep, integration, max_batch)
+        columns |= seen(name, "end", columns.pop("sufficient"), labels)
     lists = {key: value.tolist() for key, value in columns.items()}
     fixed = {"network": name, "kind": kind} | variant
     return [fixed | {"image": image} | {k: v[i] for k, v in lists.items()} for i, image in enumerate(names)]
@@ -101,7 +106,7 @@ def descended(found: Minimal) -> dict[str, Tensor]:
     return columns | {"original": score[:, 0], "highest": score.amax(1)}
 
 
-def seen(name: str, what: str, inputs: Tensor, x: Tensor, target: Tensor) -> dict[str, Tensor]:
+def seen(name: str, what: str, inputs: Tensor, target: Tensor) -> dict[str, Tensor]:
     """Whether the network and the other one see the class in some inputs, and in them as an 8-bit file."""
     model, other = known(name)[0], known(next(n for n in models.EMBEDDED if n != name))[0]
     colours = inputs * model.std + model.mean
@@ -116,7 +121,17 @@ def seen(name: str, what: str, inputs: Tensor, x: Tensor, target: Tensor) -> dic
     return found
 
 
-def left(model: ImageClassifier, frame: wam.Pixel | wam.Wavelet, x: Tensor, inputs: Tensor, names) -> dict[str, Tensor]:
+def deprived(name: str, inputs: Tensor, target: Tensor) -> dict[str, Tensor]:
+    """Whether the network sees the class without colour, without the finest details or any, and in shuffled patches."""
+    model, z = known(name)[0], HAAR.analysis(inputs)
+    views = {"grey": content.luma_chroma(inputs * model.std)[:, :1] / model.std}
+    views |= {"no_level_1": HAAR.synthesis(z - z.level(1)), "no_details": HAAR.synthesis(z.level("approx"))}
+    views |= {f"shuffled_{grid}": content.shuffled(inputs, grid) for grid in GRIDS}
+    with torch.no_grad():
+        return {view: model(seen_).argmax(1) == target for view, seen_ in views.items()}
+
+
+def left(model: ImageClassifier, x: Tensor, inputs: Tensor, names: tuple[str, ...]) -> dict[str, Tensor]:
     """What of the photographs the minimal images still hold, and what they hold that was not there."""
     full, part = x * model.std, inputs * model.std
     boxes = content.inside([data.BOXES[name] for name in names], x.shape[2:])
@@ -128,7 +143,7 @@ def left(model: ImageClassifier, frame: wam.Pixel | wam.Wavelet, x: Tensor, inpu
         "chroma": content.retained(*(image[:, 1:] for image in ycc)),
         "object": content.retained(full, part, boxes),
         "background": content.retained(full, part, ~boxes),
-        "shape": content.edge_correlation(full, part),
+        "shape": content.edge_correlation(full, part, boxes),
         "false_colour": content.false_colour(HAAR, full, part),
         "hallucinated": content.hallucinated(full, part),
     }

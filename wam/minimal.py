@@ -25,7 +25,7 @@ from tqdm.auto import tqdm
 
 from wam import comparison, perturbation
 from wam.attribution import Target, checked
-from wam.checks import finite, positive
+from wam.checks import positive
 from wam.coefficients import Coefficients
 from wam.explanation import Explanation
 from wam.frames import Frame
@@ -33,7 +33,7 @@ from wam.perturbation import OUTPUTS, Path
 from wam.quantiles import static
 from wam.scoring import Model, frozen, gradient, scores
 
-__all__ = ["OBJECTIVES", "Minimal", "Pareto", "front", "optimise", "pareto", "static"]
+__all__ = ["LARGEST", "OBJECTIVES", "Minimal", "Pareto", "front", "optimise", "pareto", "static"]
 
 OBJECTIVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "hinge": lambda score, original: -(score < original).to(score),
@@ -46,6 +46,9 @@ r"""The slope of the objective in the score :math:`f_c(x(m))`. To each, :math:`\
 :math:`-f_c(x(m))`, what the paper's text describes; nothing limits the score, and masks that amplify it are rewarded.
 ``"printed"``: :math:`+f_c(x(m))`, the sign as printed in section 4.2, which destroys the score.
 """
+
+LARGEST = 1e9
+"""The alpha beyond which :func:`pareto` does not go: too few steps to remove anything, or nothing lowers the score."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,7 +106,7 @@ class Minimal:
         mask = self.mask if mask is None else mask
         if mask.shape != self.mask.shape:
             raise ValueError(
-                f"the mask must be (alphas, batch, features) = {tuple(self.mask.shape)}, {tuple(mask.shape)}"
+                f"the mask must be (alphas, batch, features) = {tuple(self.mask.shape)}, got {tuple(mask.shape)}"
             )
         sample = torch.arange(mask.shape[1], device=mask.device)
         return torch.stack([self.path.inserted(self.path.part(m, sample), sample) for m in mask])
@@ -244,14 +247,22 @@ def optimise(
     mask, sparsest, fewest = live.mask.clone(), live.mask.clone(), x.new_full((rows,), -1)
     history, predicted, step, interrupted = [], None, 0, False
 
+    def sound(values: Tensor, at: Tensor, what: str) -> None:
+        """An error if not all is finite, which names the samples and not the rows."""
+        if not bool((good := values.flatten(1).isfinite().all(1)).all()):
+            broken = sample[at[~good]].unique().tolist()
+            raise ValueError(f"{what} of samples {broken} holds NaN or infinite values after {len(history)} steps")
+
     def note(logits: Tensor) -> None:
-        """Write a line of the history; rows that came to rest stay as they are. Remember the sparsest masks."""
+        """Write a line of the history and its masks; rows at rest stay as they are. Remember the sparsest masks."""
         at = live.rows
         line = [values.gather(1, target[at, None])[:, 0] for values in (logits, OUTPUTS[output](logits))]
-        line += [(live.mask == 0).float().mean(1).to(x), (logits.argmax(1) == target[at]).to(x)]
+        sound(line[0][:, None], at, "the score")
+        line += [(live.mask == 0).to(x).mean(1), (logits.argmax(1) == target[at]).to(x)]
         last = history[-1].clone() if history else x.new_empty(len(line), rows)
         last[:, at] = torch.stack(line)
-        history[step:] = [last]
+        mask[at] = live.mask
+        history.append(last)
         score, _, sparsity, kept = line
         enough = kept.bool() if keeps == "class" else score >= history[0][0, at]
         better = enough & (sparsity > fewest[at])
@@ -265,7 +276,8 @@ def optimise(
                     inputs = path.inserted(path.part(m, sample[at]), sample[at])
                     # the spent graph lives until the next pass: see gradient()
                     g, spent, chosen = gradient(model, inputs, None if target is None else target[at])
-                    pulled.append(path.pullback(finite(g, "the gradient"), sample[at], features))
+                    sound(g, at, "the gradient")
+                    pulled.append(path.pullback(g, sample[at], features))
                     seen.append(spent.detach())
                     classes.append(chosen)
                 target = torch.cat(classes) if target is None else target
@@ -276,21 +288,20 @@ def optimise(
                 g = torch.cat(pulled).mul_(features * slope(now, original)[:, None]).add_(weight[live.rows, None])
                 resting = ((live.mask - g).clamp_(0, 1) == live.mask).all(1)
                 if bool(resting.any()):
-                    mask[live.rows] = live.mask
                     live, g = live.only(~resting), g[~resting]
                 step += 1
                 live.descend(g)
                 bar.update()
+            if len(live.rows):
+                parts = zip(live.rows.split(max_batch), live.mask.split(max_batch))
+                ends = (path.inserted(path.part(m, sample[at]), sample[at]) for at, m in parts)
+                note(torch.cat([scores(model, end) for end in ends]))
         except KeyboardInterrupt:
             if not history:
                 raise
             interrupted = True
-            warnings.warn(f"interrupted: these are the masks after {step} of {steps} steps", stacklevel=2)
-        if len(live.rows):
-            parts = zip(live.rows.split(max_batch), live.mask.split(max_batch))
-            ends = (path.inserted(path.part(m, sample[at]), sample[at]) for at, m in parts)
-            note(torch.cat([scores(model, end) for end in ends]))
-            mask[live.rows] = live.mask
+            done = len(history) - 1
+            warnings.warn(f"interrupted: these are the masks after {done} of {steps} steps", stacklevel=2)
     shape, target = (len(alpha), len(x)), target[: len(x)]
     fewest = torch.where(fewest < 0, torch.nan, fewest).view(shape)
     masks = (mask.view(*shape, features), sparsest.view(*shape, features), fewest)
@@ -358,7 +369,7 @@ def pareto(
         As for :func:`optimise`.
     alphas
         The first values. While the mean score at the largest is above ``fall`` times that of the inputs, and there is
-        something left to be removed, ten times the largest follows.
+        something left to be removed, ten times the largest follows, up to :data:`LARGEST`.
     confidence
         Of the intervals.
     options
@@ -377,15 +388,22 @@ def pareto(
     >>> found.front[["alpha", "sparsity", "score"]].values.tolist()
     [[1.0, 0.0, 10.0], [10.0, 0.5, 7.0], [100.0, 1.0, 0.0]]
     """
-    tables, alphas = [], list(alphas)
+    tables, alphas = [], sorted(alphas)
     while True:
-        found = optimise(model, x, target, frame, alphas, steps, **options)
+        try:
+            found = optimise(model, x, target, frame, alphas, steps, **options)
+        except KeyboardInterrupt:
+            if not tables:
+                raise
+            warnings.warn(f"interrupted: the front ends before alpha = {alphas[-1]:g}", stacklevel=2)
+            break
         target, last = found.target, found.score[-1, :, -1].mean()
         tables.append(found.table())
         empty = bool((found.sparsity[-1, :, -1] == 1).all())
-        if found.interrupted or empty or bool(last <= fall * found.score[-1, :, 0].mean()):
+        fallen = bool(last <= fall * found.score[-1, :, 0].mean())
+        if found.interrupted or empty or fallen or not 0 < 10 * alphas[-1] <= LARGEST:
             break
-        alphas = [10 * max(alphas)]
+        alphas = [10 * alphas[-1]]
     runs = pd.concat(tables, ignore_index=True)
     return Pareto(runs, front(runs, confidence=confidence))
 
@@ -407,7 +425,7 @@ def front(runs: pd.DataFrame, *, confidence: float = 0.95) -> pd.DataFrame:
 
 def _alphas(alpha: float | Sequence[float] | Tensor, x: Tensor) -> Tensor:
     try:
-        values = torch.as_tensor(alpha, dtype=x.dtype, device=x.device).flatten()
+        values = torch.as_tensor(alpha, dtype=x.dtype, device=x.device).detach().flatten()
     except (TypeError, ValueError, RuntimeError):
         raise TypeError(f"alpha must be a number or several, got {alpha!r}") from None
     if not len(values) or not bool((values.isfinite() & (values >= 0)).all()):

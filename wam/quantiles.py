@@ -24,7 +24,7 @@ class Quantile(NamedTuple):
 
     ``share``: the smallest share of the features from which on the answer *stays* changed; NaN if it is not changed at
     the end. ``first``: the smallest share of the sweep at which it is changed at all. ``monotone``: whether it changes
-    once in the sweep, so that the two mean the same.
+    at most once in the sweep, so that the two mean the same.
     """
 
     share: Tensor
@@ -130,7 +130,8 @@ def static(
             yes = is_first(kind, middle) == (kind == "inserted")
             low, high = torch.where(apart & ~yes, middle, low), torch.where(apart & yes, middle, high)
         first = curves.fractions.gather(1, changed.long().argmax(1)[:, None])[:, 0]
-        share, first = torch.where(tail == 0, torch.nan, torch.stack([high / rank.shape[1], first]))
+        share = torch.where(tail == 0, torch.nan, high.double() / rank.shape[1])
+        first = torch.where(changed.any(1), first, torch.nan)
         return Quantile(share, first, changed.long().diff(dim=1).ne(0).sum(1) <= 1), high
 
     with frozen(model), torch.no_grad():
