@@ -83,7 +83,7 @@ def saliency(
         for start in range(0, len(x), max_batch):
             part = slice(start, start + max_batch)
             g, output, chosen = gradient(model, x[part], None if target is None else target[part])
-            found.append((g, select(output.detach(), chosen)[0], chosen))
+            found.append((g, output.detach().gather(1, chosen[:, None])[:, 0], chosen))
     g, score, target = map(torch.cat, zip(*found))
     return Explanation(frame.pullback(finite(g, "the gradient")), frame.analysis(x), target, score, frame, "saliency")
 

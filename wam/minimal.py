@@ -13,10 +13,10 @@ with :class:`wam.Pixel` the same code makes the masks of pixels that the paper a
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from numbers import Real
-from typing import NamedTuple
+from typing import Any
 
 import pandas as pd
 import torch
@@ -33,7 +33,7 @@ from wam.perturbation import OUTPUTS, Path
 from wam.quantiles import static
 from wam.scoring import Model, frozen, gradient, scores
 
-__all__ = ["LARGEST", "OBJECTIVES", "Minimal", "Pareto", "front", "optimise", "pareto", "static"]
+__all__ = ["OBJECTIVES", "Minimal", "Pareto", "front", "optimise", "pareto", "static"]
 
 OBJECTIVES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "hinge": lambda score, original: -(score < original).to(score),
@@ -46,9 +46,6 @@ r"""The slope of the objective in the score :math:`f_c(x(m))`. To each, :math:`\
 :math:`-f_c(x(m))`, what the paper's text describes; nothing limits the score, and masks that amplify it are rewarded.
 ``"printed"``: :math:`+f_c(x(m))`, the sign as printed in section 4.2, which destroys the score.
 """
-
-LARGEST = 1e9
-"""The alpha beyond which :func:`pareto` does not go: too few steps to remove anything, or nothing lowers the score."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,14 +62,16 @@ class Minimal:
     sparsest_sparsity
         Its share of zeros, ``(alphas, batch)``; NaN where none did.
     score, probability, sparsity, kept
-        The history, ``(alphas, batch, steps + 1)``, from the full mask to the last: the score of the class, its
+        The history, ``(alphas, batch, steps taken + 1)``, from the full mask to the last: the score of the class, its
         probability, the share of zeros in the mask, and whether the class is the predicted one.
     target, predicted
-        The class whose score is kept, and the one that the model predicts for the input, ``(batch,)`` each.
+        The class whose score is kept, and the one that the model predicts at the full mask, ``(batch,)`` each.
     alpha
-        The weights of the mean of the mask, ``(alphas,)``.
+        The weights of the mean of the mask, ``(alphas,)``, in float64 on the CPU.
     path
         From the baseline to the inputs.
+    settings
+        How the descent was made, as numbers and text (a baseline that was a tensor is recorded as ``"tensor"``).
     interrupted
         Whether Ctrl-C ended the descent early; the history then ends there.
     """
@@ -88,6 +87,7 @@ class Minimal:
     predicted: Tensor
     alpha: Tensor
     path: Path
+    settings: Mapping[str, Any]
     interrupted: bool = False
 
     @property
@@ -96,18 +96,17 @@ class Minimal:
         return self.alpha / self.mask.shape[2]
 
     def inputs(self, mask: Tensor | None = None) -> Tensor:
-        """The minimal inputs, or what another mask of that shape leaves: ``(alphas, batch, channels, *spatial)``.
+        """The minimal inputs, or what other masks leave: ``(masks, batch, channels, *spatial)``.
 
         Raises
         ------
         ValueError
-            If the mask has another shape.
+            If the masks are not ``(masks, batch, features)``.
         """
-        mask = self.mask if mask is None else mask
-        if mask.shape != self.mask.shape:
-            raise ValueError(
-                f"the mask must be (alphas, batch, features) = {tuple(self.mask.shape)}, got {tuple(mask.shape)}"
-            )
+        mask = self.mask if mask is None else mask.to(self.mask)
+        if mask.ndim != 3 or mask.shape[1:] != self.mask.shape[1:]:
+            batch, features = self.mask.shape[1:]
+            raise ValueError(f"masks must be (masks, {batch}, {features}), got {tuple(mask.shape)}")
         sample = torch.arange(mask.shape[1], device=mask.device)
         return torch.stack([self.path.inserted(self.path.part(m, sample), sample) for m in mask])
 
@@ -118,7 +117,7 @@ class Minimal:
         """
         channels = self.mask.shape[2] // self.path.change.shape[2]
         attributions = Coefficients.unpack(self.mask[index].unflatten(1, (channels, -1)), self.path.spec)
-        z, settings = self.path.frame.analysis(self.path.x), {"alpha": self.alpha[index].item()}
+        z, settings = self.path.frame.analysis(self.path.x), {"alpha": self.alpha[index].item(), **self.settings}
         score = self.score[index, :, 0]
         return Explanation(attributions, z, self.target, score, self.path.frame, "minimal", settings)
 
@@ -129,6 +128,7 @@ class Minimal:
         columns = {
             "input": torch.arange(batch).expand(len(self.alpha), -1),
             "target": self.target.expand(len(self.alpha), -1),
+            "predicted": self.predicted.expand(len(self.alpha), -1),
             "alpha": self.alpha[:, None].expand(-1, batch),
             "alpha_sum": self.alpha_sum[:, None].expand(-1, batch),
             "original": self.score[..., 0],
@@ -165,8 +165,9 @@ def optimise(
     .. math:: (z - z_0) \odot S^\top \ell' \, \nabla f_c + \alpha / N,
 
     one gradient of the input and one pullback: no graph runs through the transform. All inputs and all alphas are rows
-    of one batch, each descends on its own, and a row whose projected gradient is zero, so that nothing would change any
-    more, leaves the batch. Nothing is random: two runs are equal.
+    of one batch, each descends on its own, and a row whose projected gradient is zero, a stationary point, rests and is
+    not evaluated any more. Nothing is random: with the same batches on the same machine, two runs are equal (on a GPU,
+    if its kernels are deterministic).
 
     Parameters
     ----------
@@ -177,7 +178,7 @@ def optimise(
         size. The paper prints the sum: its weight is then ``alpha / N`` (:attr:`Minimal.alpha_sum`).
     steps
         The most steps of the descent; each is one forward and one backward pass, and a last forward pass says where
-        it ended.
+        it ended. An entry of the mask needs about ``1 / lr`` steps to reach 0.
     objective
         :math:`\ell`, one of :data:`OBJECTIVES`.
     tied
@@ -187,14 +188,14 @@ def optimise(
         0 is the mean colour of a model with normalised inputs.
     keeps
         What the ``sparsest`` mask must keep: ``"class"``, the class is the predicted one, or ``"score"``, its score is
-        not below that of the input.
+        not below that of the full mask. The class of a model with a single score is always the predicted one.
     lr
         The step size of NAdam: about how far an entry of the mask moves in one step.
     output
         What is called probability, one of :data:`wam.perturbation.OUTPUTS`; the descent is on the score in any case.
     max_batch
-        The largest number of rows in one pass of the model; by default all, ``len(alpha) * len(x)``. Memory is six
-        masks per row and does not grow with ``steps``.
+        The largest number of rows in one pass of the model; by default all, ``len(alpha) * len(x)``. Besides the pass,
+        memory holds about ten masks per row; it does not grow with ``steps``.
     progress
         Show a progress bar.
 
@@ -225,7 +226,7 @@ def optimise(
     Nesterov momentum into Adam, 2016. Paper, section 4.2.
     """
     x, target, _ = checked(model, x, target, frame, None)
-    alpha, steps = _alphas(alpha, x), positive(steps, "steps")
+    alpha, steps = _alphas(alpha), positive(steps, "steps")
     for value, known, what in ((objective, OBJECTIVES, "objective"), (output, OUTPUTS, "output")):
         if value not in known:
             raise ValueError(f"unknown {what} {value!r}; choose one of {', '.join(known)}")
@@ -237,15 +238,24 @@ def optimise(
     if not bool((present := path.change.flatten(1).any(1)).all()):
         same = (~present).nonzero()[:, 0].tolist()
         raise ValueError(f"samples {same} equal the baseline everywhere: no coefficient is left to be removed")
+    settings = {"objective": objective, "steps": steps, "tied": tied, "keeps": keeps, "lr": float(lr), "output": output}
+    settings["baseline"] = "tensor" if torch.as_tensor(baseline).numel() > 1 else float(baseline)
     rows, sample = len(alpha) * len(x), torch.arange(len(x), device=x.device).repeat(len(alpha))
     max_batch = rows if max_batch is None else positive(max_batch, "max_batch")
     target = None if target is None else target.repeat(len(alpha))
-    weight, slope = alpha.repeat_interleave(len(x)), OBJECTIVES[objective]
+    weight, slope = alpha.to(x).repeat_interleave(len(x)), OBJECTIVES[objective]
     features = path.change.shape[2] * (1 if tied else path.change.shape[1])
 
-    live = _Descent.start(x.new_ones(rows, features), lr)
-    mask, sparsest, fewest = live.mask.clone(), live.mask.clone(), x.new_full((rows,), -1)
-    history, predicted, step, interrupted = [], None, 0, False
+    moving = torch.arange(rows, device=x.device)  # the rows that do not rest; what the others do is not read
+    current = x.new_ones(rows, features)
+    optimiser, current.grad = torch.optim.NAdam([current], lr=lr), torch.zeros_like(current)
+    mask, sparsest, most = current.clone(), current.clone(), x.new_full((rows,), -1)
+    history, predicted, interrupted = [], None, False
+
+    def shown() -> Iterator[tuple[Tensor, Tensor]]:
+        """The moving rows, chunk by chunk, and what their masks show."""
+        for at in moving.split(max_batch):
+            yield at, path.inserted(path.part(current[at], sample[at]), sample[at])
 
     def sound(values: Tensor, at: Tensor, what: str) -> None:
         """An error if not all is finite, which names the samples and not the rows."""
@@ -254,48 +264,43 @@ def optimise(
             raise ValueError(f"{what} of samples {broken} holds NaN or infinite values after {len(history)} steps")
 
     def note(logits: Tensor) -> None:
-        """Write a line of the history and its masks; rows at rest stay as they are. Remember the sparsest masks."""
-        at = live.rows
-        line = [values.gather(1, target[at, None])[:, 0] for values in (logits, OUTPUTS[output](logits))]
-        sound(line[0][:, None], at, "the score")
-        line += [(live.mask == 0).to(x).mean(1), (logits.argmax(1) == target[at]).to(x)]
-        last = history[-1].clone() if history else x.new_empty(len(line), rows)
-        last[:, at] = torch.stack(line)
-        mask[at] = live.mask
-        history.append(last)
-        score, _, sparsity, kept = line
-        enough = kept.bool() if keeps == "class" else score >= history[0][0, at]
-        better = enough & (sparsity > fewest[at])
-        sparsest[at[better]], fewest[at[better]] = live.mask[better], sparsity[better]
+        """Write a line of the history and keep its masks; remember the sparsest."""
+        score, probability = (v.gather(1, target[moving, None])[:, 0] for v in (logits, OUTPUTS[output](logits)))
+        sound(score[:, None], moving, "the score")
+        sparsity = (current == 0).sum(1)[moving].to(x) / features
+        kept = logits.argmax(1) == target[moving]
+        line = history[-1].clone() if history else x.new_empty(4, rows)
+        line[:, moving] = torch.stack([score, probability, sparsity, kept.to(x)])
+        mask[moving] = current[moving]
+        history.append(line)
+        enough = kept if keeps == "class" else score >= history[0][0, moving]
+        better = moving[enough & (sparsity > most[moving])]
+        sparsest[better], most[better] = current[better], line[2, better]
 
     with frozen(model), torch.no_grad(), tqdm(total=steps, disable=not progress, unit="step", leave=False) as bar:
         try:
-            while step < steps and len(live.rows):
-                pulled, seen, classes = [], [], []
-                for at, m in zip(live.rows.split(max_batch), live.mask.split(max_batch)):
-                    inputs = path.inserted(path.part(m, sample[at]), sample[at])
+            for _ in range(steps):
+                g, seen, classes = current.grad.zero_(), [], []
+                for at, inputs in shown():
                     # the spent graph lives until the next pass: see gradient()
-                    g, spent, chosen = gradient(model, inputs, None if target is None else target[at])
-                    sound(g, at, "the gradient")
-                    pulled.append(path.pullback(g, sample[at], features))
+                    pulled, spent, chosen = gradient(model, inputs, None if target is None else target[at])
+                    sound(pulled, at, "the gradient")
+                    g[at] = path.pullback(pulled, sample[at], tied)
                     seen.append(spent.detach())
                     classes.append(chosen)
                 target = torch.cat(classes) if target is None else target
                 predicted = torch.cat(seen)[: len(x)].argmax(1) if predicted is None else predicted
                 note(torch.cat(seen))
-                now, original = history[-1][0, live.rows], history[0][0, live.rows]
                 # times N, so that nothing is small beside NAdam's epsilon
-                g = torch.cat(pulled).mul_(features * slope(now, original)[:, None]).add_(weight[live.rows, None])
-                resting = ((live.mask - g).clamp_(0, 1) == live.mask).all(1)
-                if bool(resting.any()):
-                    live, g = live.only(~resting), g[~resting]
-                step += 1
-                live.descend(g)
+                g.mul_(features * slope(history[-1][0], history[0][0])[:, None]).add_(weight[:, None])
+                moving = moving[((current - g).clamp_(0, 1) != current).any(1)[moving]]
                 bar.update()
-            if len(live.rows):
-                parts = zip(live.rows.split(max_batch), live.mask.split(max_batch))
-                ends = (path.inserted(path.part(m, sample[at]), sample[at]) for at, m in parts)
-                note(torch.cat([scores(model, end) for end in ends]))
+                if not len(moving):
+                    break
+                optimiser.step()
+                current.clamp_(0, 1)
+            else:
+                note(torch.cat([scores(model, inputs) for _, inputs in shown()]))
         except KeyboardInterrupt:
             if not history:
                 raise
@@ -303,34 +308,11 @@ def optimise(
             done = len(history) - 1
             warnings.warn(f"interrupted: these are the masks after {done} of {steps} steps", stacklevel=2)
     shape, target = (len(alpha), len(x)), target[: len(x)]
-    fewest = torch.where(fewest < 0, torch.nan, fewest).view(shape)
-    masks = (mask.view(*shape, features), sparsest.view(*shape, features), fewest)
+    most = torch.where(most < 0, torch.nan, most).view(shape)
+    masks = (mask.view(*shape, features), sparsest.view(*shape, features), most)
     score, probability, sparsity, kept = torch.stack(history, dim=2).unflatten(1, shape)
-    return Minimal(*masks, score, probability, sparsity, kept.bool(), target, predicted, alpha, path, interrupted)
-
-
-class _Descent(NamedTuple):
-    """The rows that still move, their masks, and the optimiser with its averages."""
-
-    rows: Tensor
-    mask: Tensor
-    optimiser: torch.optim.Optimizer
-
-    @staticmethod
-    def start(mask: Tensor, lr: float) -> _Descent:
-        return _Descent(torch.arange(len(mask), device=mask.device), mask, torch.optim.NAdam([mask], lr=lr))
-
-    def descend(self, gradient: Tensor) -> None:
-        self.mask.grad = gradient
-        self.optimiser.step()
-        self.mask.clamp_(0, 1)
-
-    def only(self, moving: Tensor) -> _Descent:
-        mask, (group,) = self.mask[moving], self.optimiser.param_groups
-        optimiser = torch.optim.NAdam([mask], lr=group["lr"])
-        state = self.optimiser.state[self.mask].items()
-        optimiser.state[mask] = {name: value[moving] if value.ndim else value for name, value in state}
-        return _Descent(self.rows[moving], mask, optimiser)
+    found = (*masks, score, probability, sparsity, kept.bool(), target, predicted, alpha, path, settings, interrupted)
+    return Minimal(*found)
 
 
 @dataclass(frozen=True, eq=False)
@@ -354,7 +336,7 @@ def pareto(
     x: Tensor,
     target: Target,
     frame: Frame,
-    alphas: Sequence[float] = (1.0, 10.0, 100.0),
+    alphas: float | Sequence[float] | Tensor = (1.0, 10.0, 100.0),
     steps: int = 500,
     *,
     fall: float = 0.5,
@@ -368,8 +350,11 @@ def pareto(
     model, x, target, frame, steps
         As for :func:`optimise`.
     alphas
-        The first values. While the mean score at the largest is above ``fall`` times that of the inputs, and there is
-        something left to be removed, ten times the largest follows, up to :data:`LARGEST`.
+        The first values, one or several. While the mean score at the largest has not fallen, and ten times the largest
+        (if it is not 0) changes something, that follows.
+    fall
+        The score has fallen when it is below this share of the score at the full mask: lower by ``1 - fall`` of its
+        size.
     confidence
         Of the intervals.
     options
@@ -388,7 +373,7 @@ def pareto(
     >>> found.front[["alpha", "sparsity", "score"]].values.tolist()
     [[1.0, 0.0, 10.0], [10.0, 0.5, 7.0], [100.0, 1.0, 0.0]]
     """
-    tables, alphas = [], sorted(alphas)
+    tables, alphas, before = [], _alphas(alphas).unique().tolist(), None
     while True:
         try:
             found = optimise(model, x, target, frame, alphas, steps, **options)
@@ -397,13 +382,16 @@ def pareto(
                 raise
             warnings.warn(f"interrupted: the front ends before alpha = {alphas[-1]:g}", stacklevel=2)
             break
-        target, last = found.target, found.score[-1, :, -1].mean()
-        tables.append(found.table())
-        empty = bool((found.sparsity[-1, :, -1] == 1).all())
-        fallen = bool(last <= fall * found.score[-1, :, 0].mean())
-        if found.interrupted or empty or fallen or not 0 < 10 * alphas[-1] <= LARGEST:
+        if found.interrupted and tables:  # with other numbers of steps it is no part of the front
             break
-        alphas = [10 * alphas[-1]]
+        target, (score, sparsity) = found.target, (found.score[-1], found.sparsity[-1, :, -1])
+        tables.append(found.table())
+        original, last, end = score[:, 0].mean(), score[:, -1].mean(), torch.stack([score[:, -1], sparsity])
+        fallen = bool(original - last >= (1 - fall) * original.abs())
+        idle = alphas[-1] == 0 or bool((sparsity == 1).all()) or (before is not None and torch.equal(before, end))
+        if found.interrupted or fallen or idle:
+            break
+        alphas, before = [10 * alphas[-1]], end
     runs = pd.concat(tables, ignore_index=True)
     return Pareto(runs, front(runs, confidence=confidence))
 
@@ -423,11 +411,11 @@ def front(runs: pd.DataFrame, *, confidence: float = 0.95) -> pd.DataFrame:
     return pd.DataFrame(columns)
 
 
-def _alphas(alpha: float | Sequence[float] | Tensor, x: Tensor) -> Tensor:
+def _alphas(alpha: float | Sequence[float] | Tensor) -> Tensor:
     try:
-        values = torch.as_tensor(alpha, dtype=x.dtype, device=x.device).detach().flatten()
+        values = torch.as_tensor(alpha, dtype=torch.float64, device="cpu").detach().flatten()
     except (TypeError, ValueError, RuntimeError):
         raise TypeError(f"alpha must be a number or several, got {alpha!r}") from None
-    if not len(values) or not bool((values.isfinite() & (values >= 0)).all()):
+    if not len(values) or not bool((values.float().isfinite() & (values >= 0)).all()):
         raise ValueError(f"alpha must be finite and at least 0, one or several, got {alpha!r}")
     return values

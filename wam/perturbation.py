@@ -123,15 +123,15 @@ class Path:
         taken = _of(self.change, sample) * mask.unflatten(1, (-1, self.change.shape[2]))
         return self.frame.synthesis(Coefficients.unpack(taken, self.spec))
 
-    def pullback(self, gradient: Tensor, sample: Tensor, features: int) -> Tensor:
+    def pullback(self, gradient: Tensor, sample: Tensor, tied: bool) -> Tensor:
         r"""The adjoint of :meth:`part`: the gradient of inputs becomes that of masks, ``(jobs, features)``.
 
         .. math:: \partial / \partial m = (z - z_0) \odot S^\top g
 
-        summed over the channels where they share a mask (``features`` is then the ``n`` of a channel).
+        summed over the channels if they are ``tied``, with one mask for all.
         """
         pulled = self.frame.pullback(gradient).pack()[0] * _of(self.change, sample)
-        return pulled.flatten(1) if features == pulled[0].numel() else pulled.sum(1)
+        return pulled.sum(1) if tied else pulled.flatten(1)
 
     def inserted(self, part: Tensor, sample: Tensor) -> Tensor:
         """The baseline with that part, as the model gets it."""
@@ -215,12 +215,10 @@ def path(model: Model | None, x: Tensor, explanations: Sequence[Explanation], pr
     for e in explanations:
         _same_input(e, z, spec)
     finish = _rescaler(model, x) if protocol.rescale else lambda inputs: inputs
-    return between(x, _state(model, x, protocol.baseline), frame, finish)
+    return _from(_state(model, x, protocol.baseline), x, z, spec, frame, finish)
 
 
-def between(
-    x: Tensor, baseline: float | Tensor, frame: Frame, finish: Callable[[Tensor], Tensor] = lambda inputs: inputs
-) -> Path:
+def between(x: Tensor, baseline: float | Tensor, frame: Frame) -> Path:
     """The path from a baseline, a number or a tensor in model space, to ``x`` in a frame.
 
     Raises
@@ -228,11 +226,7 @@ def between(
     TypeError, ValueError
         If ``x`` does not fit the frame, or the baseline does not fit ``x``.
     """
-    z, spec = frame.analysis(x).pack()
-    x0, shared = as_baseline(baseline, x)
-    x0 = x0[:1] if shared else x0
-    change = z - frame.analysis(x0).pack()[0] if bool(x0.any()) else z
-    return Path(x, x0, change, spec, frame, finish)
+    return _from(baseline, x, *frame.analysis(x).pack(), frame, lambda inputs: inputs)
 
 
 def importance(e: Explanation, channels: int, protocol: Protocol) -> Tensor:
@@ -291,6 +285,13 @@ def subsets(features: int, count: int, draws: int, seed: Sequence[int]) -> Tenso
         state = np.random.SeedSequence([*seed, i]).generate_state(1, np.uint64)
         drawn.append(torch.randperm(features, generator=torch.Generator().manual_seed(int(state[0])))[:count])
     return torch.stack(drawn)
+
+
+def _from(baseline, x: Tensor, z: Tensor, spec: Spec, frame: Frame, finish: Callable[[Tensor], Tensor]) -> Path:
+    x0, shared = as_baseline(baseline, x)
+    x0 = x0[:1] if shared else x0
+    change = z - frame.analysis(x0).pack()[0] if bool(x0.any()) else z
+    return Path(x, x0, change, spec, frame, finish)
 
 
 def _of(values: Tensor, sample: Tensor) -> Tensor:

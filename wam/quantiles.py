@@ -110,9 +110,8 @@ def static(
     curves = metrics.perturbation_curves(model, x, explanation, steps=steps, output="top1", **options, **chosen)
     protocol = perturbation.conventions(protocol, ranking=ranking, tied=tied, baseline=baseline)
     path = perturbation.path(model, x, [explanation], protocol)
-    importance = perturbation.importance(explanation, path.change.shape[1], protocol)
-    rank, _ = perturbation.ranks(importance.flatten(1), seed)
-    watch = Watch(model, "top1", explanation.target, max_batch or len(x))
+    rank, _ = perturbation.ranks(perturbation.importance(explanation, path.change.shape[1], protocol).flatten(1), seed)
+    watch = Watch(model, "top1", explanation.target, len(x) if max_batch is None else max_batch)
     grid = (curves.fractions * rank.shape[1]).round().long()
 
     def is_first(kind: str, count: Tensor) -> Tensor:
