@@ -38,9 +38,9 @@ def main() -> None:
     calls: dict[str, Callable[[], object]] = {}
     images, alphas = data.images(args.images), torch.logspace(0, 5, args.alphas).tolist()
     target = torch.tensor([image.label for image in images], device=args.device)
-    for layout in ("contiguous", "channels_last"):
-        model = models.load(args.model, device=args.device).requires_grad_(False)
-        model = model.to(memory_format=getattr(torch, f"{layout}_format" if layout == "contiguous" else layout))
+    layouts = {"contiguous": torch.contiguous_format, "channels_last": torch.channels_last}
+    for layout, memory_format in layouts.items():
+        model = models.load(args.model, device=args.device).requires_grad_(False).to(memory_format=memory_format)
         x = model.prepare(images)
         rows = x.repeat(args.alphas, 1, 1, 1), target.repeat(args.alphas)
         calls[f"bare passes, {layout}"] = lambda m=model, r=rows: bare_loop(m, *r, args.steps, 1)

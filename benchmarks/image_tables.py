@@ -3,7 +3,7 @@
     python benchmarks/image_tables.py [--jobs 2] [--folder build/image_tables]
 
 Interrupted, the same command continues. Writes ``wam/results/image_tables.parquet`` and, with what it was computed on,
-``image_tables.json``.
+``image_tables.json``; the seconds there are those of the last call.
 """
 
 from __future__ import annotations

@@ -3,7 +3,7 @@
     python benchmarks/minimal_images.py [--jobs 2] [--folder build/minimal_images]
 
 Interrupted, the same command continues. Writes ``wam/results/minimal_images.parquet`` and, with what it was computed
-on, ``minimal_images.json``.
+on, ``minimal_images.json``; the seconds there are those of the last call.
 """
 
 from __future__ import annotations

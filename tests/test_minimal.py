@@ -447,6 +447,28 @@ def test_an_interrupted_front_ends_with_the_last_alpha_that_was_finished(at):
     assert found.runs["alpha"].tolist() == [1, 1]
 
 
+# --- where it runs ----------------------------------------------------------------------------------------------------
+
+
+def test_inference_mode_and_autocast(recorder):
+    model, x = recorder(*SHAPE, dtype=torch.float32), inputs(SHAPE).float()
+    call = {"model": model, "x": x, "target": None, "frame": FRAME, "alpha": [1.0, 30.0], "steps": 12}
+    plain = minimal.optimise(**call)
+    with torch.inference_mode():
+        assert torch.equal(minimal.optimise(**call | {"x": x.clone()}).mask, plain.mask)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        assert minimal.optimise(**call).mask.dtype == torch.float32
+
+
+@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a GPU")
+def test_on_a_gpu(recorder):
+    call = {"target": None, "frame": FRAME, "alpha": [1.0, 30.0], "steps": 12}
+    model, x = recorder(*SHAPE), inputs(SHAPE)
+    here, there = (minimal.optimise(model.to(d), x.to(d), **call) for d in ("cpu", "cuda"))
+    assert there.mask.is_cuda and there.table().shape == here.table().shape
+    assert_close(there.mask.cpu(), here.mask)
+
+
 # --- what is refused --------------------------------------------------------------------------------------------------
 
 BAD = {

@@ -82,22 +82,6 @@ def retained(full: Tensor, part: Tensor, where: Tensor | None = None) -> Tensor:
     return _ratio((part * seen).flatten(1).sum(1), (full * seen).flatten(1).sum(1))
 
 
-def energy_by_scale(frame: Frame, image: Tensor) -> Tensor:
-    r"""The energy :math:`\sum_k z_k^2` of every scale of ``frame``, ``(batch, channels, scales)``, coarse to fine.
-
-    The scales are those of :attr:`wam.Coefficients.scales`. Their sum is the energy of the image where the frame is
-    orthonormal: the Haar wavelet on sizes that its levels divide.
-
-    Examples
-    --------
-    >>> import torch, wam, wam.content
-    >>> x = torch.tensor([[[1.0, 3.0, 2.0, 4.0]]])
-    >>> wam.content.energy_by_scale(wam.Wavelet("haar", levels=2, ndim=1), x)
-    tensor([[[25.0000,  1.0000,  4.0000]]])
-    """
-    return _products_by_scale(frame, image, image)
-
-
 def retained_by_scale(frame: Frame, full: Tensor, part: Tensor) -> Tensor:
     r""":func:`retained` for every channel and scale of ``frame``, ``(batch, channels, scales)``, coarse to fine.
 
@@ -116,7 +100,7 @@ def retained_by_scale(frame: Frame, full: Tensor, part: Tensor) -> Tensor:
     tensor([[[1., 1., 0.]]])
     """
     _pair(full, part)
-    return _ratio(_products_by_scale(frame, full, part), energy_by_scale(frame, full))
+    return _ratio(*(_products_by_scale(frame, full, other) for other in (part, full)))
 
 
 def false_colour(frame: Frame, full: Tensor, part: Tensor) -> Tensor:
