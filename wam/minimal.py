@@ -5,9 +5,9 @@ A mask :math:`m \in [0, 1]^N` over the coefficients leaves of an input :math:`x 
 .. math:: x(m) = x_0 + S (m \odot (z - z_0))
 
 shows. :func:`optimise` looks for a sparse mask that keeps the score of a class, by descent (section 4.2 of the paper,
-after Fong and Vedaldi); :func:`static` takes the order from an explanation and asks only how far to go (appendix C.2).
-Both walk the paths of the one engine, :mod:`wam.perturbation`, so every frame and dimension is welcome;
-with :class:`wam.Pixel` the same code makes the masks of pixels that the paper argues against.
+after Fong and Vedaldi); :func:`static <wam.quantiles.static>` takes the order from an explanation and asks only how far
+to go (appendix C.2). Both walk the paths of the one engine, :mod:`wam.perturbation`, so every frame and dimension is
+welcome; with :class:`wam.Pixel` the same code makes the masks of pixels that the paper argues against.
 """
 
 from __future__ import annotations
@@ -259,7 +259,7 @@ def optimise(
 
     def sound(values: Tensor, at: Tensor, what: str) -> None:
         """An error if not all is finite, which names the samples and not the rows."""
-        if not bool((good := values.flatten(1).isfinite().all(1)).all()):
+        if not bool((good := values.flatten(1).sum(1).isfinite()).all()):  # a tenth of the time of looking at each
             broken = sample[at[~good]].unique().tolist()
             raise ValueError(f"{what} of samples {broken} holds NaN or infinite values after {len(history)} steps")
 
@@ -293,7 +293,8 @@ def optimise(
                 note(torch.cat(seen))
                 # times N, so that nothing is small beside NAdam's epsilon
                 g.mul_(features * slope(history[-1][0], history[0][0])[:, None]).add_(weight[:, None])
-                moving = moving[((current - g).clamp_(0, 1) != current).any(1)[moving]]
+                projected = (current - g).clamp_(0, 1).sub_(current)
+                moving = moving[projected.abs_().amax(1)[moving] > 0]
                 bar.update()
                 if not len(moving):
                     break
