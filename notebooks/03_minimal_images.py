@@ -1199,7 +1199,8 @@ shuffles = per(lambda n: ", ".join(f"{percent(ratio[n, kind])} of {kind}" for ki
 # %% tags=["hide-input"]
 rows += [
     ("4.2, Fig. 3A", "minimal images show the texture bias", "pictures",
-     f"recognised after a {grids[0]} × {grids[0]} shuffle: {shuffles}", "the test is indirect, and cannot decide", "not testable here"),
+     f"recognised after a {grids[0]} × {grids[0]} shuffle: {shuffles}",
+     "the test is indirect, and cannot decide", "not testable here"),
     ("C.2", "artefacts come from treating the channels independently", "stated",
      "false colour, three masks minus one: "
      + per(lambda n: versus(full, "false_colour", "three masks", "one mask", n).text) + "; hallucinated edges: "
