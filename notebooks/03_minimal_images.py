@@ -1094,11 +1094,12 @@ rows = []
 for (name, objective, weight), part in masks.groupby(["network", "objective", "alpha"]):
     relation, best = part["score"] / part["original"], part["sparsity_at_score"].astype(float)
     cells = (percent(part["sparsity"].median(), 1), f"{relation.median():.2f}", of(part["kept"]))
-    cells += (percent(best[best > 0.01].median(), 1), of(best > 0.01), of(part["end_other"]), of(part["control_own"]))
+    found = best[best > 0.01]
+    cells += (f"{percent(found.median(), 1)} ({len(found)})", of(part["end_other"]), of(part["control_own"]))
     rows.append((name, objective, f"{weight:g}", *cells))
 head = ("network", "objective", "α", "gone", "score / photograph's", "class kept", "gone at the full score",
-        "found for", "other network agrees", "class kept by the |z|-largest")  # fmt: skip
-book.table(head, rows, "All photographs, medians:")
+        "other agrees", "|z| keeps it")  # fmt: skip
+book.table(head, rows, "All photographs, medians (in brackets: for how many a mask at the full score was found):")
 
 # %% tags=["hide-input"]
 for name in names:
