@@ -11,13 +11,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import random
 import statistics
 import sys
 from collections.abc import Callable
 
 import torch
-from overhead import KEEP, timed
+from overhead import KEEP, interleaved
 from report import report
 
 import wam
@@ -50,13 +49,7 @@ def main() -> None:
         e = wam.saliency(model, x, target, frame=wam.Wavelet(name, levels=3, ndim=2), max_batch=4)
         calls[f"curves, {name}"] = lambda e=e: metrics.perturbation_curves(model, x, e, steps=args.steps)
 
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for call in calls.values():
-        call()
-    for _ in range(args.rounds):
-        for name, call in random.sample(sorted(calls.items()), len(calls)):
-            seconds[name].append(timed(call, args.device))
-
+    seconds = interleaved(calls, args.rounds, args.device)
     rows = []
     for name, times in seconds.items():
         ratio = statistics.median(time / bare for time, bare in zip(times, seconds["bare passes"]))

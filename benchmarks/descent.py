@@ -12,13 +12,12 @@ from __future__ import annotations
 
 import argparse
 import os
-import random
 import statistics
 import sys
 from collections.abc import Callable
 
 import torch
-from overhead import KEEP, bare_loop, timed
+from overhead import KEEP, bare_loop, interleaved
 from report import report
 
 import wam
@@ -49,13 +48,7 @@ def main() -> None:
             call = lambda m=model, x=x, o=options: minimal.optimise(m, x, target, **o)  # noqa: E731
             calls[f"{name}{', tied' * tied}, {layout}"] = call
 
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for call in calls.values():
-        call()
-    for _ in range(args.rounds):
-        for name, call in random.sample(sorted(calls.items()), len(calls)):
-            seconds[name].append(timed(call, args.device))
-
+    seconds = interleaved(calls, args.rounds, args.device)
     rows = []
     for name, times in seconds.items():
         bare = seconds[f"bare passes, {name.rpartition(', ')[2]}"]

@@ -51,6 +51,17 @@ def timed(call: Callable[[], object], device: str) -> float:
     return time.perf_counter() - start
 
 
+def interleaved(calls: dict[str, Callable[[], object]], rounds: int, device: str) -> dict[str, list[float]]:
+    """The seconds of every call in every round, after one call that does not count; in random order."""
+    for call in calls.values():
+        call()
+    seconds: dict[str, list[float]] = {name: [] for name in calls}
+    for _ in range(rounds):
+        for name, call in random.sample(sorted(calls.items()), len(calls)):
+            seconds[name].append(timed(call, device))
+    return seconds
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
@@ -79,13 +90,7 @@ def main() -> None:
                 model, x, target, frame=f, steps=n, nodes=r
             )
 
-    for call in calls.values():
-        call()
-    seconds: dict[str, list[float]] = {name: [] for name in calls}
-    for _ in range(args.rounds):
-        for name, call in random.sample(sorted(calls.items()), len(calls)):
-            seconds[name].append(timed(call, args.device))
-
+    seconds = interleaved(calls, args.rounds, args.device)
     rows = []
     for name, times in seconds.items():
         bare = seconds["bare loop + sweep" if "adaptive" in name else "bare loop"]
