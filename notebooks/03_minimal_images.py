@@ -126,7 +126,7 @@ book.start(chapter="03_minimal_images", profile=profile, seed=seed)
 # cells run the paper's networks on ImageNet images that you supply. Remarks in the text describe the embedded run.
 #
 # One line below is worth copying. `memory_format=torch.channels_last` stores weights and activations with the channel
-# as the fastest axis; on a CPU it makes these networks about twice as fast.
+# as the fastest axis; on a CPU it makes these networks up to twice as fast.
 
 # %%
 names = networks or {"embedded": list(models.EMBEDDED), "paper": list(models.PAPER)}[profile]

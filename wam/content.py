@@ -173,7 +173,7 @@ def hallucinated(full: Tensor, part: Tensor, threshold: float = 0.1) -> Tensor:
     References
     ----------
     Kolek et al., Explaining image classifiers with multiscale directional image representation, 2023: the
-    hallucination score. Their edges come from a shearlet detector and none may move; the numbers do not compare.
+    hallucination score. Their edges come from a shearlet detector; the numbers do not compare.
     """
     _pair(full, part)
     if not 0 < threshold < 1:
