@@ -147,7 +147,8 @@ def test_the_gap_is_what_it_says_and_vanishes_with_more_steps(recorder):
             drop = model(x)[:, 1] - model(start)[:, 1]
             torch.testing.assert_close(few.score - few.baseline_score, drop)
             torch.testing.assert_close(few.completeness_gap, (flat(few.attributions).sum((1, 2)) - drop).abs())
-            assert (many.completeness_gap < 1e-4 * drop.abs().clamp_min(1)).all(), rule
+            least = 1e-3 if rule == "geometric" else 1e-4  # its cells are wide where this model changes
+            assert (many.completeness_gap < least * drop.abs().clamp_min(1)).all(), rule
             torch.testing.assert_close(many.scale_scores().sum(1), drop, rtol=1e-3, atol=1e-3)
 
 

@@ -6,12 +6,14 @@ import numpy as np
 import pytest
 import torch
 from conftest import linear
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from scipy import ndimage, stats
 from torch import nn
 
 import wam
-from wam import controls, data, metrics, models, perturbation
-from wam.perturbation import EQUATIONS, RELEASED
+from wam import controls, data, fidelity, metrics, models, perturbation
+from wam.perturbation import EQUATIONS, RELEASED, RELEASED_SOUND
 
 CASES = {
     "sound": (wam.Wavelet("db2", 3, 1), (1, 61)),
@@ -359,8 +361,8 @@ def test_released_mu_fidelity_against_the_description(recorder):
             seen = (torch.from_numpy(stretched(frame.synthesis(kept)[0].numpy())) - model.mean) / model.std
             return model(seen[None]).softmax(1)[0, target].item()
 
-        halves = np.zeros((metrics.STATES, 784))
-        np.put_along_axis(halves, perturbation.subsets(784, 392, metrics.STATES, (0, 1)).numpy(), 1, axis=1)
+        halves = np.zeros((fidelity.STATES, 784))
+        np.put_along_axis(halves, perturbation.subsets(784, 392, fidelity.STATES, (0, 1)).numpy(), 1, axis=1)
         state = min(halves, key=probability)
         sums, drops = [], []
         for u in perturbation.subsets(784, 157, 16, (0, 0)).numpy():
@@ -492,3 +494,192 @@ def test_a_constant_image_has_curves_but_no_energy():
     assert curves.insertion.isfinite().all()
     with pytest.raises(ValueError, match=r"samples \[0\] equal the baseline"):
         metrics.perturbation_curves(model, x, e, steps=4, axis="energy", baseline="mean")
+
+
+# --- sounds: half of the features, once -------------------------------------------------------------------------------
+
+HALVES = {"wavelets of a sound": (wam.Wavelet("db2", 3, 1), (2, 61)), "spectrogram": (wam.Pixel(), (1, 7, 12))}
+HALVES |= {"image": CASES["image"], "volume": CASES["volume"], "fourier": CASES["fourier"]}
+every_half = pytest.mark.parametrize("frame, shape", HALVES.values(), ids=HALVES)
+
+
+def top(values, fraction):
+    """The sum of the largest share of each row."""
+    count = int(np.round(fraction * values.shape[1]))
+    return values.sort(1, descending=True).values[:, :count].sum(1)
+
+
+@pytest.mark.parametrize("baseline", [0.0, "tensor"])
+@every_half
+def test_faithfulness_on_spectra_of_a_linear_model_is_the_sum_of_what_is_removed(frame, shape, baseline):
+    state = inputs(shape, 1, seed=5) if baseline == "tensor" else baseline
+    model, x, e = explained(frame, shape, baseline=torch.as_tensor(state).expand(3, *shape))
+    terms = e.attributions.pack()[0].flatten(1)
+    for fraction in (0, 0.2, 0.5, 1):
+        found = metrics.faithfulness_on_spectra(
+            model, x, e, fraction=fraction, ranking="signed", baseline=state, protocol="equations"
+        )
+        assert found.shape == (3,) and found.dtype == x.dtype
+        assert_close(found, top(terms, fraction))
+    order = terms.abs().argsort(1, descending=True)[:, : round(terms.shape[1] / 2)]
+    assert_close(metrics.faithfulness_on_spectra(model, x, e, baseline=state), terms.gather(1, order).sum(1))
+    worst = replace(e, attributions=-e.attributions)
+    assert_close(metrics.faithfulness_on_spectra(model, x, worst, ranking="signed", baseline=state), -top(-terms, 0.5))
+
+
+@given(seed=st.integers(0, 999), fraction=st.floats(0, 1), n=st.integers(1, 40))
+@settings(max_examples=40, deadline=None)
+def test_nothing_removed_costs_nothing_and_no_ranking_costs_more_than_that_of_the_terms(seed, fraction, n):
+    x, model = inputs((1, n), seed=seed), linear(inputs((1, n), 2, seed=seed + 1))
+    e = wam.integrated_gradients(model, x, 0, frame=wam.Pixel(), steps=1)
+    options = {"ranking": "signed", "fraction": fraction}
+    best = metrics.faithfulness_on_spectra(model, x, e, **options)
+    other = metrics.faithfulness_on_spectra(model, x, controls.random(e, seed), **options)
+    assert bool((best >= other - 1e-9).all())
+    assert metrics.faithfulness_on_spectra(model, x, e, fraction=0.0).tolist() == [0, 0, 0]
+    assert metrics.input_fidelity(model, x, e, fraction=1.0).tolist() == [1, 1, 1]
+
+
+@pytest.mark.parametrize("protocol", ["equations", "released-sound"])
+@every_half
+def test_halves_are_the_middle_of_the_curves(frame, shape, protocol, recorder):
+    model, x = recorder(*shape), inputs(shape)
+    e = wam.smoothgrad(model, x, frame=frame, samples=2)
+    for output in ("logit", "sigmoid", "softmax"):
+        curves = metrics.perturbation_curves(model, x, e, steps=2, protocol=protocol, output=output)
+        found = metrics.faithfulness_on_spectra(model, x, e, protocol=protocol, output=output)
+        assert_close(found, (curves.deletion[:, 0] - curves.deletion[:, 1]))
+    named = {"equations": "logit", "released-sound": "sigmoid"}[protocol]
+    same = metrics.faithfulness_on_spectra(model, x, e, protocol=protocol, output=named)
+    assert torch.equal(metrics.faithfulness_on_spectra(model, x, e, protocol=protocol), same)
+    predicted = model(x).argmax(1)
+    kept = metrics.perturbation_curves(
+        model, x, replace(e, target=predicted), steps=2, protocol=protocol, output="top1"
+    )
+    assert_close(metrics.input_fidelity(model, x, e, protocol=protocol), kept.insertion[:, 1])
+
+
+def test_input_fidelity_asks_for_the_predicted_class_and_not_for_the_target():
+    """Classes are the features. With its largest alone the prediction stays; with the smallest it does not."""
+    x = torch.tensor([[[4.0, 1.0, -3.0, 2.0]], [[1.0, 5.0, 2.0, 0.5]]])
+    model = lambda x: x.flatten(1)  # noqa: E731
+    e = wam.saliency(model, x, 3, frame=wam.Pixel())
+    largest, smallest = (replace(e, attributions=e.coefficients * sign) for sign in (1.0, -1.0))
+    for explanation, kept in ((largest, [1, 1]), (smallest, [0, 0])):
+        found = metrics.input_fidelity(model, x, explanation, fraction=0.25, ranking="signed")
+        assert found.tolist() == kept and found.dtype == x.dtype
+    mixed = replace(e, attributions=torch.tensor([1.0, -1.0]).view(2, 1, 1) * e.coefficients.bands[0, "pixel"])
+    mixed = replace(e, attributions=wam.Pixel().analysis(mixed.attributions))
+    assert metrics.input_fidelity(model, x, mixed, fraction=0.25, ranking="signed").tolist() == [1, 0]
+    assert metrics.input_fidelity(model, x, largest, fraction=0.25, ranking="signed", baseline=9.0).tolist() == [0, 0]
+
+
+@every_half
+def test_halves_alone_in_a_batch_and_in_chunks(frame, shape, recorder):
+    x = inputs(shape)
+    for metric in (metrics.faithfulness_on_spectra, metrics.input_fidelity):
+        for protocol in ("equations", "released-sound"):
+            model = recorder(*shape)
+            e = wam.saliency(model, x, frame=frame)
+            whole = metric(model, x, e, protocol=protocol)
+            for max_batch in (1, 2):
+                model.sizes.clear()
+                assert torch.equal(metric(model, x, e, protocol=protocol, max_batch=max_batch), whole)
+                assert max(model.sizes) <= max_batch and sum(model.sizes) == 6  # the input, and one other
+            for i in range(3):
+                assert torch.equal(metric(model, x[i : i + 1], e[i], protocol=protocol)[0], whole[i])
+
+
+def test_released_on_a_sound_is_signed_tied_a_probability_and_not_rescaled(recorder):
+    frame, shape = HALVES["wavelets of a sound"]
+    model, x = recorder(*shape), inputs(shape)
+    e = wam.smoothgrad(model, x, frame=frame, samples=2)
+    z, spec = e.coefficients.pack()
+    order = e.attributions.pack()[0].sum(1).argsort(dim=1, descending=True)
+    mask = torch.zeros_like(z[:, 0]).scatter_(1, order[:, : round(z.shape[2] / 2)], 1.0)[:, None]
+    kept, left = (frame.synthesis(wam.Coefficients.unpack(z * m, spec)) for m in (mask, 1 - mask))
+    chosen = torch.arange(3), e.target
+    drop = (model(x).sigmoid() - model(left).sigmoid())[chosen].detach()
+    for protocol in ("released", "released-sound"):
+        assert_close(metrics.faithfulness_on_spectra(model, x, e, protocol=protocol), drop)
+        same = (model(kept).argmax(1) == model(x).argmax(1)).to(x)
+        assert_close(metrics.input_fidelity(model, x, e, protocol=protocol), same)
+        assert_close(metrics.perturbed(x, e, [0.5], model=model, protocol=protocol)[0][0], kept)
+        curves = metrics.perturbation_curves(model, x, e, steps=2, protocol=protocol, output="sigmoid")
+        assert_close(curves.insertion_auc, curves.insertion.mean(1) / curves.insertion.amax(1))
+        assert_close(curves.insertion[:, 1], model(kept).sigmoid()[chosen].detach())
+        mu = metrics.mu_fidelity(model, x, e, protocol=protocol, subsets=8)
+        alone = metrics.mu_fidelity(model, x, e, protocol=replace(RELEASED_SOUND, p_value=False), subsets=8)
+        assert not torch.equal(mu, alone) and mu.isfinite().all()
+    assert not torch.equal(metrics.faithfulness_on_spectra(model, x, e, protocol="released", ranking="absolute"), drop)
+    assert perturbation.conventions("released", x) is RELEASED_SOUND
+    assert perturbation.conventions("released", x[..., None]) is RELEASED
+
+
+def test_a_protocol_and_its_name_mean_the_same(recorder):
+    frame, shape = HALVES["wavelets of a sound"]
+    model, x = recorder(*shape), inputs(shape)
+    e = wam.saliency(model, x, frame=frame)
+    for metric in (metrics.faithfulness_on_spectra, metrics.input_fidelity):
+        assert torch.equal(metric(model, x, e, protocol=RELEASED_SOUND), metric(model, x, e, protocol="released-sound"))
+
+
+def test_released_on_a_spectrogram_names_the_protocol_of_sounds(recorder):
+    frame, shape = HALVES["spectrogram"]
+    model, x = recorder(*shape), inputs(shape)
+    e = wam.saliency(model, x, frame=frame)
+    for metric in (metrics.faithfulness_on_spectra, metrics.input_fidelity, metrics.perturbation_curves):
+        options = {"steps": 2} if metric is metrics.perturbation_curves else {}
+        with pytest.raises(ValueError, match="for spectrograms use protocol='released-sound'"):
+            metric(model, x, e, protocol="released", **options)
+        metric(model, x, e, protocol="released-sound", **options)
+
+
+def test_the_explanation_at_a_layer_is_judged_by_the_rest_of_the_model():
+    front, head = nn.Conv1d(2, 3, 5).double(), nn.Sequential(nn.Tanh(), nn.Flatten(), nn.Linear(57 * 3, 4)).double()
+    model, x = nn.Sequential(front, head), inputs((2, 61))
+    e = wam.integrated_gradients(model, x, [0, 3, 2], frame=wam.Wavelet("haar", 2, 1), steps=4, layer="0")
+    h = front(x).detach()
+    curves = metrics.perturbation_curves(head, h, e.layer, steps=2, output="logit")
+    assert_close(metrics.faithfulness_on_spectra(head, h, e.layer), curves.deletion[:, 0] - curves.deletion[:, 1])
+    assert_close(curves.deletion[:, 0], e.score)
+    with pytest.raises(ValueError, match="is not of this input"):
+        metrics.faithfulness_on_spectra(model, x, e.layer)
+
+
+BAD_HALVES = {name: BAD[name] for name in BAD if name != "output"} | {
+    "fraction": ({"fraction": 1.5}, "numbers? from 0 to 1, got .*1.5"),
+    "negative": ({"fraction": -0.1}, "numbers? from 0 to 1, got .*-0.1"),
+    "nan fraction": ({"fraction": float("nan")}, "numbers? from 0 to 1, got .*nan"),
+}
+
+
+@pytest.mark.parametrize("metric", [metrics.faithfulness_on_spectra, metrics.input_fidelity])
+@pytest.mark.parametrize("change, message", BAD_HALVES.values(), ids=BAD_HALVES)
+def test_bad_halves_are_named(metric, change, message):
+    model, x, e = explained(*CASES["image"])
+    with pytest.raises(ValueError, match=message):
+        metric(**{"model": model, "x": x, "explanation": e} | change)
+
+
+def test_halves_of_no_explanation_are_named():
+    model, x, e = explained(*CASES["image"])
+    nan = replace(e, attributions=e.attributions.map(lambda b: b.index_fill(0, torch.tensor([2]), torch.nan)))
+    for metric in (metrics.faithfulness_on_spectra, metrics.input_fidelity):
+        for wrong in ("abc", None, x):
+            with pytest.raises(TypeError, match="expected an explanation"):
+                metric(model, x, wrong)
+        with pytest.raises(ValueError, match=r"by integrated gradients of samples \[2\]"):
+            metric(model, x, nan)
+    with pytest.raises(ValueError, match="unknown output 'score'"):
+        metrics.faithfulness_on_spectra(model, x, e, output="score")
+
+
+def test_halves_leave_the_model_as_it_was():
+    net = nn.Sequential(nn.Flatten(), nn.Linear(90, 3), nn.Dropout(0.5)).train()
+    x = torch.randn(2, 3, 5, 6)
+    e = wam.saliency(net, x, frame=wam.Pixel())
+    for metric in (metrics.faithfulness_on_spectra, metrics.input_fidelity):
+        first, second = metric(net, x, e), metric(net, x, e)
+        assert torch.equal(first, second) and not first.requires_grad
+    assert net.training and net[2].training and net[1].weight.requires_grad and net[1].weight.grad is None

@@ -35,6 +35,20 @@ def test_errors_fall_with_the_square_of_the_steps(rule):
     assert error(64) < 0.27 * error(32) < 1e-3
 
 
+def test_geometric_nodes_are_equal_steps_in_decibels():
+    alpha, weight = quadrature.fixed("geometric", 16)
+    decibels = 20 * alpha.log10()
+    torch.testing.assert_close(decibels, torch.arange(-77.5, 0, 5, dtype=torch.float64))
+    torch.testing.assert_close(weight.cumsum(0), 10 ** ((torch.arange(-75, 5, 5, dtype=torch.float64)) / 20))
+
+    def error(rule):  # of a score that grows with the logarithm of the level
+        alpha, weight = quadrature.fixed(rule, 16)
+        slope = 1000 / (1 + 1000 * alpha)
+        return abs((weight * slope).sum().item() - torch.tensor(1001.0).log().item())
+
+    assert error("geometric") < 0.3 * error("quadratic")
+
+
 def test_adaptive_nodes_follow_the_change_of_each_sample():
     path = quadrature.sweep()
     assert len(path) == quadrature.SWEEP and path[0] == 0 and path[-1] == 1

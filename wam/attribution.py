@@ -8,22 +8,19 @@ pixels.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from functools import lru_cache
-from numbers import Real
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
-from tqdm.auto import tqdm
 
 from wam import quadrature
 from wam.checks import as_baseline, finite, positive
+from wam.coefficients import Coefficients
 from wam.explanation import Explanation
-from wam.frames import Frame
-from wam.scoring import Model, as_target, chunks, frozen, gradient, predict, scores, select
-
-Target = int | Sequence[int] | Tensor | None
+from wam.frames import Frame, Pixel
+from wam.gradients import Target, baseline_score, checked, mean_gradient, noisy
+from wam.layers import Conductance, Layer, MeanGradient, Tap, tapped
+from wam.scoring import Model, frozen, gradient, predict
 
 NOISE = {1: 0.001, 2: 0.25, 3: 0.25}
 """The standard deviation of SmoothGrad's noise, as a share of each sample's range, for 1, 2 and 3 dimensions.
@@ -33,7 +30,13 @@ Images and sounds as the authors of the paper; for volumes, of which the paper g
 
 
 def saliency(
-    model: Model, x: Tensor, target: Target = None, *, frame: Frame, max_batch: int | None = None
+    model: Model,
+    x: Tensor,
+    target: Target = None,
+    *,
+    frame: Frame,
+    layer: Layer | None = None,
+    max_batch: int | None = None,
 ) -> Explanation:
     r"""The gradient of the class score with respect to the coefficients (eq. 1 of the paper).
 
@@ -53,14 +56,19 @@ def saliency(
         A class, one class per sample, or ``None`` for the predicted class.
     frame
         The frame in which to explain: :class:`wam.Wavelet`, :class:`wam.Fourier`, :class:`wam.Pixel`.
+    layer
+        A module of the model, or its dotted name, at which the score is explained too, by the same passes
+        (:mod:`wam.layers`): the result is ``explanation.layer``, in the :class:`wam.Pixel` frame of the layer's output
+        ``(batch, channels, *spatial)``. With the front end of a model of sounds: at the spectrogram.
     max_batch
         The largest number of inputs in one pass of the model; by default the length of ``x``.
 
     Raises
     ------
     TypeError, ValueError
-        If the input, the target or the output of the model is not what it should be; see
-        :meth:`wam.frames.Frame.check`, :func:`wam.scoring.scores` and :func:`wam.scoring.select`.
+        If the input, the target, the layer or the output of the model is not what it should be; see
+        :meth:`wam.frames.Frame.check`, :class:`wam.layers.Tap`, :func:`wam.scoring.scores` and
+        :func:`wam.scoring.select`.
 
     Examples
     --------
@@ -78,14 +86,19 @@ def saliency(
     Simonyan et al., Deep inside convolutional networks, 2014. Paper, section 3.1.
     """
     x, target, max_batch = checked(model, x, target, frame, max_batch)
-    found = []
-    with frozen(model):
+    found, there = [], []
+    with frozen(model), tapped(model, layer) as tap:
         for start in range(0, len(x), max_batch):
             part = slice(start, start + max_batch)
-            g, output, chosen = gradient(model, x[part], None if target is None else target[part])
+            g, output, chosen = gradient(model, x[part], None if target is None else target[part], tap)
             found.append((g, output.detach().gather(1, chosen[:, None])[:, 0], chosen))
+            if tap is not None:
+                there.append((tap.gradient, tap.take()))
     g, score, target = map(torch.cat, zip(*found))
-    return Explanation(frame.pullback(finite(g, "the gradient")), frame.analysis(x), target, score, frame, "saliency")
+    made = {"target": target, "score": score, "method": "saliency"}
+    at_layer = None if tap is None else _at_layer(tap, *map(torch.cat, zip(*there)), **made)
+    pulled = frame.pullback(finite(g, "the gradient"))
+    return Explanation(pulled, frame.analysis(x), frame=frame, layer=at_layer, **made)
 
 
 def smoothgrad(
@@ -97,6 +110,7 @@ def smoothgrad(
     samples: int = 25,
     noise: float | None = None,
     seed: int = 0,
+    layer: Layer | None = None,
     max_batch: int | None = None,
     progress: bool = False,
 ) -> Explanation:
@@ -117,6 +131,8 @@ def smoothgrad(
     seed
         Draw :math:`i` depends on ``(seed, i)`` and the shape of a sample alone: it is the same for every sample, for
         every ``max_batch``, on every device, and the first draws of a longer run are those of a shorter one.
+    layer
+        As for :func:`saliency`: the mean of the gradients there.
     max_batch
         The largest number of inputs in one pass of the model, over samples and draws together; by default the
         length of ``x``. Memory does not grow with ``samples``.
@@ -149,12 +165,15 @@ def smoothgrad(
     samples, seed = positive(samples, "samples"), positive(seed, "seed", least=0)
     noise = NOISE[min(x.ndim - 2, 3)] if noise is None else noise
     copy = noisy(x, noise, seed)
-    with frozen(model):
+    weights = torch.full((samples, len(x)), 1 / samples, dtype=torch.float64)
+    with frozen(model), tapped(model, layer) as tap:
         score, target = predict(model, x, target, max_batch)
-        weights = torch.full((samples, len(x)), 1 / samples, dtype=torch.float64)
-        g = _mean_gradient(model, copy, weights, x, target, max_batch, progress)
+        there = None if tap is None else MeanGradient(h := tap.take(), weights)
+        g = mean_gradient(model, copy, weights, x, target, max_batch, progress, tap, there)
     settings = {"samples": samples, "noise": float(noise), "seed": seed}
-    return Explanation(frame.pullback(g), frame.analysis(x), target, score, frame, "smoothgrad", settings)
+    made = {"target": target, "score": score, "method": "smoothgrad", "settings": settings}
+    at_layer = None if tap is None else _at_layer(tap, there.finish(), h, **made)
+    return Explanation(frame.pullback(g), frame.analysis(x), frame=frame, layer=at_layer, **made)
 
 
 def integrated_gradients(
@@ -166,6 +185,7 @@ def integrated_gradients(
     steps: int = 32,
     nodes: str = quadrature.RULES[0],
     baseline: float | Tensor | None = None,
+    layer: Layer | None = None,
     max_batch: int | None = None,
     progress: bool = False,
 ) -> Explanation:
@@ -184,13 +204,17 @@ def integrated_gradients(
     steps
         The number of gradient evaluations per sample.
     nodes
-        Where they are: one of :data:`wam.quadrature.RULES`. ``"adaptive"`` looks at the score at
+        Where they are: one of :data:`wam.quadrature.RULES`. For sounds through a log-mel front end take
+        ``"geometric"``, equal steps in decibels (:func:`wam.quadrature.fixed`). ``"adaptive"`` looks at the score at
         :data:`wam.quadrature.SWEEP` points first (two of them are needed anyway). It alone depends on the score, so
         its nodes may, on a real network and rarely, differ between a sample alone and the same sample in a batch.
     baseline
         :math:`x_0`, in model space: a number, or a tensor that broadcasts to ``x``. ``None`` is 0, which for an
         image model with normalised inputs is a grey (the colour that its normalisation subtracts), not black: for
         black pass ``model.black``.
+    layer
+        As for :func:`saliency`: the gradient there integrated along the curve that the layer's output takes
+        (:class:`wam.layers.Conductance`), with a ``completeness_gap`` of its own.
     max_batch, progress
         As for :func:`smoothgrad`. Memory does not grow with ``steps``.
 
@@ -219,14 +243,18 @@ def integrated_gradients(
     x, target, max_batch = checked(model, x, target, frame, max_batch)
     steps = quadrature.check_rule(nodes, steps)
     x0, shared = as_baseline(0.0 if baseline is None else baseline, x)
-    with frozen(model):
+    with frozen(model), tapped(model, layer) as tap:
         score, target = predict(model, x, target, max_batch)
-        baseline_score = _baseline_score(model, x0, shared, target, max_batch)
+        h = None if tap is None else tap.take()
+        origin_score = baseline_score(model, x0, shared, target, max_batch)
+        there = None if tap is None else Conductance(tap.take(), h)
 
         if nodes == "adaptive":
             alpha = quadrature.sweep()[1:-1].to(x)
             inner = [predict(model, torch.lerp(x0, x, a), target, max_batch)[0] for a in alpha]
-            alpha, weight = quadrature.adaptive(torch.stack([baseline_score, *inner, score]), steps)
+            alpha, weight = quadrature.adaptive(torch.stack([origin_score, *inner, score]), steps)
+            if tap is not None:
+                tap.take()  # the sweep is not on the path's nodes
         else:
             alpha, weight = (v[:, None].expand(steps, len(x)) for v in quadrature.fixed(nodes, steps))
         alpha = alpha.to(x).view(steps, len(x), *[1] * (x.ndim - 1))
@@ -234,80 +262,29 @@ def integrated_gradients(
         def point(k: int, part: slice) -> Tensor:
             return torch.lerp(x0[part], x[part], alpha[k, part])
 
-        g = _mean_gradient(model, point, weight, x, target, max_batch, progress)
+        g = mean_gradient(model, point, weight, x, target, max_batch, progress, tap, there)
 
     z = frame.analysis(x)
     attributions = frame.pullback(g) * (z if baseline is None else frame.analysis(x - x0))
-    gap = (attributions.scale_sums().sum(1) - (score - baseline_score)).abs()
     origin = baseline if baseline is None else "tensor" if torch.as_tensor(baseline).numel() > 1 else float(baseline)
     settings = {"steps": steps, "nodes": nodes, "baseline": origin}
-    name = "integrated gradients"
-    return Explanation(attributions, z, target, score, frame, name, settings, baseline_score, gap)
+    made = {"target": target, "score": score, "method": "integrated gradients", "settings": settings}
+    made["baseline_score"] = origin_score
+    at_layer = None if tap is None else _at_layer(tap, there.finish(), h, **made)
+    gap = _gap(attributions, score, origin_score)
+    return Explanation(attributions, z, frame=frame, layer=at_layer, completeness_gap=gap, **made)
 
 
-def noisy(x: Tensor, noise: float, seed: int) -> Callable[..., Tensor]:
-    """The noisy copies of SmoothGrad, as a function of the draw and, to have only these, of some samples.
-
-    Raises
-    ------
-    ValueError
-        If ``noise`` is negative or not finite.
-    """
-    if not isinstance(noise, Real) or not 0 <= noise < float("inf"):
-        raise ValueError(f"noise must be a share of the range, at least 0, got {noise!r}")
-    flat = x.flatten(1)
-    sigma = noise * (flat.amax(1) - flat.amin(1)).view(-1, *[1] * (x.ndim - 1))
-
-    @lru_cache(maxsize=2)
-    def draw(i: int) -> Tensor:
-        state = np.random.SeedSequence([seed, i]).generate_state(1, np.uint64)
-        generator = torch.Generator().manual_seed(int(state[0]))
-        return torch.randn(x.shape[1:], generator=generator).to(x.device, x.dtype, non_blocking=True)
-
-    return lambda i, part=slice(None): x[part] + sigma[part] * draw(i)
+def _gap(attributions: Coefficients, score: Tensor, origin_score: Tensor) -> Tensor:
+    return (attributions.scale_sums().sum(1) - (score - origin_score)).abs()
 
 
-def _baseline_score(model: Model, x0: Tensor, shared: bool, target: Tensor, max_batch: int) -> Tensor:
-    if not shared:
-        return predict(model, x0, target, max_batch)[0]
-    with torch.no_grad():
-        output = scores(model, x0[:1])
-    return select(output.expand(len(target), -1), target)[0]
-
-
-def checked(
-    model: Model, x: Tensor, target: Target, frame: Frame, max_batch: int | None
-) -> tuple[Tensor, Tensor | None, int]:
-    """The inputs as a plain tensor of our own, one target per sample, and the size of a chunk; or an error."""
-    if not callable(model):
-        raise TypeError(f"model must be a module or a function, got {model!r}")
-    if not isinstance(frame, Frame):
-        raise TypeError(f"frame must be a frame, such as wam.Wavelet('haar', levels=3, ndim=2), got {frame!r}")
-    frame.check(x)
-    finite(x, "the input")
-    max_batch = len(x) if max_batch is None else positive(max_batch, "max_batch")
-    return x.detach().clone().as_subclass(Tensor), as_target(target, len(x), x.device), max_batch
-
-
-def _mean_gradient(
-    model: Model,
-    point: Callable[[int, slice], Tensor],
-    weights: Tensor,
-    x: Tensor,
-    target: Tensor,
-    max_batch: int,
-    progress: bool,
-) -> Tensor:
-    """The weighted sum over draws of the gradients at ``point(draw, samples)``; ``weights`` is (draws, batch)."""
-    total = torch.zeros_like(x)
-    weights = weights.to(x).view(*weights.shape, *[1] * (x.ndim - 1))
-    with tqdm(total=weights.shape[0] * len(x), disable=not progress, unit="gradient", leave=False) as bar:
-        for pieces in chunks(weights.shape[0], len(x), max_batch):
-            inputs = [point(draw, part) for draw, part in pieces]
-            inputs = torch.cat(inputs) if len(inputs) > 1 else inputs[0]
-            # the spent graph lives until the next pass: see gradient()
-            g, spent, _ = gradient(model, inputs, torch.cat([target[part] for _, part in pieces]))
-            for (draw, part), piece in zip(pieces, g.split([part.stop - part.start for _, part in pieces])):
-                total[part].addcmul_(weights[draw, part], piece)
-            bar.update(len(inputs))
-    return finite(total, "the gradient")
+def _at_layer(tap: Tap, gamma: Tensor, h: Tensor, **made: Any) -> Explanation:
+    """The explanation of the output ``h`` of a layer, in the identity frame."""
+    frame, score = Pixel(), made["score"]
+    gamma = finite(gamma.to(score), f"the gradient at layer {tap.name!r}")
+    made["settings"] = {**made.get("settings", {}), "layer": tap.name}
+    attributions = frame.analysis(gamma)
+    if "baseline_score" in made:
+        made["completeness_gap"] = _gap(attributions, score, made["baseline_score"])
+    return Explanation(attributions, frame.analysis(h.to(score)), frame=frame, **made)

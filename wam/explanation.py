@@ -47,6 +47,8 @@ class Explanation:
     baseline_score, completeness_gap
         For integrated gradients: :math:`f_c(x_0)` and
         :math:`|\sum \gamma - (f_c(x) - f_c(x_0))|`, ``(batch,)`` each; otherwise ``None``.
+    layer
+        The explanation at a layer of the model, made by the same passes, where one was asked for; otherwise ``None``.
 
     Examples
     --------
@@ -66,6 +68,7 @@ class Explanation:
     settings: Mapping[str, Any] = field(default_factory=dict)
     baseline_score: Tensor | None = None
     completeness_gap: Tensor | None = None
+    layer: Explanation | None = None
 
     def __len__(self) -> int:
         return len(self.target)
@@ -78,7 +81,7 @@ class Explanation:
         return self._each(lambda value: value[chosen])
 
     def _each(self, function) -> Explanation:
-        values = {name: getattr(self, name) for name in _CONTAINERS + _VECTORS}
+        values = {name: getattr(self, name) for name in _CONTAINERS + _VECTORS + ("layer",)}
         return replace(self, **{name: v if v is None else function(v) for name, v in values.items()})
 
     def to(self, *args: Any, **kwargs: Any) -> Explanation:
@@ -164,29 +167,36 @@ class Explanation:
         'saliency'
         """
         path = Path(path)
-        if type(self.frame) not in _FRAMES.values():
-            raise TypeError(f"only explanations in {', '.join(_FRAMES)} can be saved, not in {self.frame!r}")
-        tensors = {name: getattr(self, name) for name in _VECTORS if getattr(self, name) is not None}
-        for name in _CONTAINERS:
-            for (level, orientation), band in getattr(self, name).bands.items():
-                tensors[f"{name}/{level}/{orientation}"] = band
-        frame = {"type": type(self.frame).__name__, "fields": asdict(self.frame)}
-        head = {
-            "bands": [list(key) for key in self.attributions.bands],
-            "shape": list(self.attributions.shape),
-            "frame": frame,
-            "method": self.method,
-            "settings": dict(self.settings),
-        }
+        tensors, head = self._stored()
         scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
         try:
-            tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
             scratch.write_bytes(save(tensors, {"format": FORMAT, "explanation": json.dumps(head)}))
             os.replace(scratch, path)
         except BaseException:
             scratch.unlink(missing_ok=True)
             raise
         return path
+
+    def _stored(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """The tensors of a file, and what else is needed to make the explanation of them again."""
+        if type(self.frame) not in _FRAMES.values():
+            raise TypeError(f"only explanations in {', '.join(_FRAMES)} can be saved, not in {self.frame!r}")
+        tensors = {name: getattr(self, name) for name in _VECTORS if getattr(self, name) is not None}
+        for name in _CONTAINERS:
+            for (level, orientation), band in getattr(self, name).bands.items():
+                tensors[f"{name}/{level}/{orientation}"] = band
+        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        head = {
+            "bands": [list(key) for key in self.attributions.bands],
+            "shape": list(self.attributions.shape),
+            "frame": {"type": type(self.frame).__name__, "fields": asdict(self.frame)},
+            "method": self.method,
+            "settings": dict(self.settings),
+        }
+        if self.layer is not None:
+            below, head["layer"] = self.layer._stored()
+            tensors |= {f"layer/{name}": tensor for name, tensor in below.items()}
+        return tensors, head
 
 
 def load(path: str | os.PathLike) -> Explanation:
@@ -211,21 +221,29 @@ def load(path: str | os.PathLike) -> Explanation:
     if meta.get("format") != FORMAT:
         raise ValueError(f"{path} has format {meta.get('format')!r}, this version reads {FORMAT!r}; recompute it")
     try:
-        head = json.loads(meta["explanation"])
-        keys, shape = [tuple(key) for key in head["bands"]], tuple(head["shape"])
-        frame = _FRAMES[head["frame"]["type"]](**head["frame"]["fields"])
-        containers = {}
-        for name in _CONTAINERS:
-            bands = {key: tensors[f"{name}/{key[0]}/{key[1]}"] for key in keys}
-            containers[name] = Coefficients(bands, shape)
-        containers["attributions"].zip_map(torch.add, containers["coefficients"])  # of one layout
-        vectors = {"target": tensors["target"], "score": tensors["score"]}
-        vectors |= {name: tensors.get(name) for name in _VECTORS[2:]}
-        return Explanation(frame=frame, method=head["method"], settings=head["settings"], **containers, **vectors)
+        return _restored(tensors, json.loads(meta["explanation"]))
     except (KeyError, TypeError, ValueError) as error:
         raise ValueError(
             f"{path} is damaged: {type(error).__name__}: {error}; compute the explanation again"
         ) from error
+
+
+def _restored(tensors: Mapping[str, Tensor], head: Mapping[str, Any]) -> Explanation:
+    keys, shape = [tuple(key) for key in head["bands"]], tuple(head["shape"])
+    frame = _FRAMES[head["frame"]["type"]](**head["frame"]["fields"])
+    containers = {}
+    for name in _CONTAINERS:
+        bands = {key: tensors[f"{name}/{key[0]}/{key[1]}"] for key in keys}
+        containers[name] = Coefficients(bands, shape)
+    containers["attributions"].zip_map(torch.add, containers["coefficients"])  # of one layout
+    vectors = {"target": tensors["target"], "score": tensors["score"]}
+    vectors |= {name: tensors.get(name) for name in _VECTORS[2:]}
+    layer = None
+    if "layer" in head:
+        below = {name.removeprefix("layer/"): t for name, t in tensors.items() if name.startswith("layer/")}
+        layer = _restored(below, head["layer"])
+    made = {"method": head["method"], "settings": head["settings"], "layer": layer}
+    return Explanation(frame=frame, **made, **containers, **vectors)
 
 
 def _over_channels(attributions: Coefficients) -> Coefficients:

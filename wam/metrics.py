@@ -7,30 +7,31 @@ computed by different conventions in the literature: :class:`wam.perturbation.Pr
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from numbers import Real
+from dataclasses import dataclass
 
 import torch
-from scipy import ndimage, stats
 from torch import Tensor
 
 from wam import perturbation
 from wam.checks import positive
-from wam.coefficients import Coefficients
 from wam.explanation import Explanation
-from wam.perturbation import Path, Protocol, Watch
-from wam.scoring import Model, frozen
+from wam.fidelity import mu_fidelity
+from wam.perturbation import Path, Protocol
+from wam.scoring import Model, frozen, predict
+
+__all__ = [
+    "RELEASED_STEPS",
+    "Curves",
+    "faithfulness_on_spectra",
+    "input_fidelity",
+    "mu_fidelity",
+    "perturbation_curves",
+    "perturbed",
+]
 
 RELEASED_STEPS = {"wavelet": 64, "pixel": 128}
 """The steps of the authors' curves, which differ by the domain of the method."""
-
-MAP_BLUR = 2.0
-"""The Gaussian over the mosaic that precedes the authors' mu-fidelity, in coefficients."""
-
-STATES = 128
-"""How many random states the authors' mu-fidelity chooses its baseline from."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,9 +148,9 @@ def perturbation_curves(
     ----------
     Petsiuk et al., RISE, 2018. Paper, section 3.3 and appendix B.1.
     """
-    chosen = perturbation.conventions(protocol, ranking=ranking, tied=tied, baseline=baseline)
+    chosen = perturbation.conventions(protocol, x, ranking=ranking, tied=tied, baseline=baseline)
     path, steps = perturbation.path(model, x, [explanation], chosen), positive(steps, "steps")
-    watch = _watch(model, output, explanation, x, max_batch)
+    watch = perturbation.watch(model, output, explanation, max_batch)
     rank, ties = _ranking(explanation, path, chosen, seed)
     if steps > rank.shape[1]:
         raise ValueError(f"{steps} steps for {rank.shape[1]} features: take at most as many steps as features")
@@ -193,7 +194,7 @@ def perturbed(
     >>> inserted[0, 0], deleted[0, 0]
     (tensor([[4., 0., 3., 0.]]), tensor([[0., 1., 0., 2.]]))
     """
-    chosen = perturbation.conventions(protocol, ranking=ranking, tied=tied, baseline=baseline)
+    chosen = perturbation.conventions(protocol, x, ranking=ranking, tied=tied, baseline=baseline)
     path = perturbation.path(model, x, [explanation], chosen)
     rank, _ = _ranking(explanation, path, chosen, seed)
     wanted = torch.as_tensor(fractions, dtype=torch.float64)
@@ -205,166 +206,116 @@ def perturbed(
     return tuple(seen(part, sample).unflatten(0, (-1, len(x))) for seen in (path.inserted, path.deleted))
 
 
-def mu_fidelity(
+def faithfulness_on_spectra(
     model: Model,
     x: Tensor,
-    explanations: Explanation | Sequence[Explanation],
+    explanation: Explanation,
     *,
-    subsets: int = 128,
-    size: float = 0.2,
-    correlation: str = "spearman",
+    fraction: float = 0.5,
     ranking: str | None = None,
     tied: bool | None = None,
     baseline: float | str | Tensor | None = None,
-    output: str = "softmax",
+    output: str | None = None,
     protocol: str | Protocol = "equations",
     seed: int = 0,
     max_batch: int | None = None,
-    progress: bool = False,
 ) -> Tensor:
-    r"""How well attributions predict the drop of the output when random features are taken away (eq. 8 of the paper).
+    r"""How far the output falls when the explained part is removed (FF, eq. 9 of the paper).
 
-    .. math:: \mu = \mathrm{Corr}_{|u| = d}\Big(\sum_{i \in u} g_i,\; f(x) - f(x_{[x_u = x_0]})\Big)
+    .. math:: \mathrm{FF}_x = f(x)_c - f\big(x \odot (1 - m_\gamma)\big)_c
 
-    with :math:`g = |\gamma|`, or :math:`g = \gamma` for ``ranking="signed"``. All explanations must be in one frame and
-    of one target: the subsets, and the passes of the model, are shared by them all (``subsets`` inputs per sample).
-
-    As released, features are the cells of a 28 by 28 grid over the mosaic, the map is blurred (:data:`MAP_BLUR`) before
-    it is summed, the absent state is that of the random half of the cells, of 128, that lowers the output most, and
-    **the number printed is the mean of the correlation and its p-value**: no correlation at all then gives about 0.25
-    (the p-value is uniform), a perfect one 0.5.
+    where :math:`m_\gamma` keeps the ``fraction`` of the features with the largest attributions: of the spectrogram, of
+    the coefficients of the waveform, or of any other frame. The paper reports the median over clips.
 
     Parameters
     ----------
-    explanations
-        One explanation of ``x``, or several.
-    subsets, size
-        The number of random subsets, and the share of the features in each.
-    correlation
-        ``"spearman"`` or ``"pearson"``.
-    ranking, tied, baseline, output, protocol, max_batch, progress
+    fraction
+        The share of the features that is removed: one half in the authors' code, which the paper does not say.
+    output
+        One of :data:`wam.perturbation.OUTPUTS`; ``None`` is the logit, as eq. 9 says, and as released
+        the probability, ``"sigmoid"``, because the classes of the authors' network are independent.
+    model, x, explanation, ranking, tied, baseline, protocol, seed, max_batch
         As for :func:`perturbation_curves`.
-    seed
-        Subset :math:`i` depends on ``(seed, i)`` and the number of features alone, and is the same for every sample.
 
     Returns
     -------
     Tensor
-        ``(batch,)`` for one explanation, ``(explanations, batch)`` for several, in float64; NaN where either side of
-        the correlation is constant.
+        One value per sample, ``(batch,)``.
 
     Raises
     ------
     TypeError, ValueError
-        As :func:`perturbation_curves`; if the explanations differ in frame or target; for fewer than three subsets, or
-        a size that takes none or all of the features.
+        As :func:`perturbation_curves`, and for a fraction outside 0 to 1.
 
     Examples
     --------
-    The terms of a sum predict its drop perfectly, and reversed they mispredict it perfectly:
+    Half of the features of a sum, the large ones, are removed:
 
     >>> import torch, wam, wam.metrics
-    >>> x = torch.rand(1, 1, 64, dtype=torch.float64)
+    >>> x = torch.tensor([[[4.0, 1.0, 3.0, 2.0]]])
     >>> e = wam.integrated_gradients(lambda x: x.sum(2), x, frame=wam.Pixel(), steps=1)
-    >>> for model in (lambda x: x.sum(2), lambda x: -x.sum(2)):
-    ...     mu = wam.metrics.mu_fidelity(model, x, e, ranking="signed", output="logit")
-    ...     print(round(mu.item(), 9))
-    1.0
-    -1.0
+    >>> wam.metrics.faithfulness_on_spectra(lambda x: x.sum(2), x, e)
+    tensor([7.])
 
     References
     ----------
-    Bhatt et al., Evaluating and aggregating feature-based model explanations, 2020. Paper, appendix B.2.
+    Parekh et al., Listen to interpret, 2022. Paper, appendix B.2.
     """
-    chosen = perturbation.conventions(protocol, ranking=ranking, tied=tied, baseline=baseline)
-    several = [explanations] if isinstance(explanations, Explanation) else list(explanations)
-    if correlation not in ("spearman", "pearson"):
-        raise ValueError(f"unknown correlation {correlation!r}; choose 'spearman' or 'pearson'")
-    draws, seed = positive(subsets, "subsets", least=3), positive(seed, "seed", least=0)
-    path = perturbation.path(model, x, several, chosen)
-    watch = _watch(model, output, several[0], x, max_batch)
-    channels = path.change.shape[1]
-    g, cell = [perturbation.importance(e, channels, chosen) for e in several], None
-    if chosen.cells:
-        cell = _cells(path, chosen.cells)
-        g = torch.stack([_cell_sums(values.sum(1), path, chosen.cells) for values in g])
-    else:
-        g = torch.stack([values.expand(-1, 1 if chosen.tied else channels, -1).flatten(1) for values in g])
-    features = g.shape[2]
-    if not isinstance(size, Real) or not 0 < (count := round(size * features) if 0 < size < 1 else 0) < features:
-        raise ValueError(f"size must be a share of the {features} features, more than none and less than all: {size!r}")
-    sets = perturbation.subsets(features, count, draws, (seed, 0)).to(x.device)
+    chosen = perturbation.conventions(protocol, x, ranking=ranking, tied=tied, baseline=baseline)
+    if output is None:
+        output = "sigmoid" if protocol in ("released", "released-sound") else "logit"
+    watch = perturbation.watch(model, output, explanation, max_batch)
+    _, (whole, without) = perturbed(x, explanation, [0.0, fraction], model=model, protocol=chosen, seed=seed)
     with frozen(model), torch.no_grad():
-        if chosen.cells:
-            halves = perturbation.subsets(features, features // 2, STATES, (seed, 1)).to(x.device)
-            path = _least_likely(watch, path, _masks(halves, features, cell))
-        (kept,) = watch.sweep(path, _masks(sets, features, cell), draws, ("deleted",), progress)
-    sums = torch.stack([g[:, :, u].double().sum(2) for u in sets], dim=2)
-    fidelity, p_value = _correlation(sums, -kept.double().expand_as(sums), correlation)
-    fidelity = (fidelity + p_value) / 2 if chosen.p_value else fidelity
-    return fidelity[0] if isinstance(explanations, Explanation) else fidelity
+        return watch(whole) - watch(without)
 
 
-def _watch(model: Model, output: str, e: Explanation, x: Tensor, max_batch: int | None) -> Watch:
-    return Watch(model, output, e.target, len(x) if max_batch is None else positive(max_batch, "max_batch"))
+def input_fidelity(
+    model: Model,
+    x: Tensor,
+    explanation: Explanation,
+    *,
+    fraction: float = 0.5,
+    ranking: str | None = None,
+    tied: bool | None = None,
+    baseline: float | str | Tensor | None = None,
+    protocol: str | Protocol = "equations",
+    seed: int = 0,
+    max_batch: int | None = None,
+) -> Tensor:
+    r"""Whether the explained part alone gets the same class (Fid-In, eq. 10 of the paper).
+
+    .. math:: \mathrm{Fid\text{-}In} = \frac1n \sum_i
+              I\big[\arg\max_c f(x_i)_c = \arg\max_c f(x_i \odot m_\gamma)_c\big]
+
+    Parameters, errors and the mask are those of :func:`faithfulness_on_spectra`. Only the order of the scores matters,
+    so it is the same for logits and probabilities.
+
+    Returns
+    -------
+    Tensor
+        1 or 0 per sample, ``(batch,)``: its mean is the paper's number.
+
+    Examples
+    --------
+    >>> import torch, wam, wam.metrics
+    >>> x = torch.tensor([[[4.0, 1.0, 3.0, 2.0]]])
+    >>> e = wam.saliency(lambda x: x.flatten(1), x, target=0, frame=wam.Pixel())
+    >>> wam.metrics.input_fidelity(lambda x: x.flatten(1), x, e, fraction=0.25)
+    tensor([1.])
+
+    References
+    ----------
+    Paissan et al., Posthoc interpretation via quantization, 2023. Paper, appendix B.2.
+    """
+    chosen = perturbation.conventions(protocol, x, ranking=ranking, tied=tied, baseline=baseline)
+    max_batch = len(x) if max_batch is None else positive(max_batch, "max_batch")
+    (_, kept), (whole, _) = perturbed(x, explanation, [0.0, fraction], model=model, protocol=chosen, seed=seed)
+    with frozen(model):
+        before, after = (predict(model, inputs, None, max_batch)[1] for inputs in (whole, kept))
+    return (before == after).to(x.dtype)
 
 
 def _ranking(e: Explanation, path: Path, protocol: Protocol, seed: int) -> tuple[Tensor, Tensor]:
     """The rank of every feature, and the share of features in ties; one-channel attributions tie the channels."""
     return perturbation.ranks(perturbation.importance(e, path.change.shape[1], protocol).flatten(1), seed)
-
-
-def _masks(sets: Tensor, features: int, cell: Tensor | None) -> perturbation.Mask:
-    """The masks of the sets ``(draws, count)``, of features or of the cells that coefficients lie in."""
-
-    def mask(draw: Tensor, sample: Tensor) -> Tensor:
-        taken = torch.zeros(len(draw), features, dtype=torch.bool, device=sets.device).scatter_(1, sets[draw], True)
-        return taken if cell is None else taken[:, cell]
-
-    return mask
-
-
-def _least_likely(watch: Watch, path: Path, mask: perturbation.Mask) -> Path:
-    """The path from the one of :data:`STATES` random states that lowers each sample's output most."""
-    (seen,) = watch.sweep(path, mask, STATES, ("inserted",))
-    sample = torch.arange(len(path.x), device=path.x.device)
-    taken = mask(seen.argmin(1), sample)
-    x0 = path.x0 + path.part(taken, sample)
-    return replace(path, x0=x0, change=path.change * ~taken[:, None])
-
-
-def _grid(shape: Sequence[int], across: int) -> Tensor:
-    """The cell of every place of a picture, on a grid of ``across`` by ``across``."""
-    if len(shape) != 2 or min(shape) < across:
-        raise ValueError(
-            f"{across} by {across} cells need a mosaic of two dimensions, not smaller; this one is {shape}"
-        )
-    rows, columns = (torch.arange(n) * across // n for n in shape)
-    return rows[:, None] * across + columns
-
-
-def _cells(path: Path, across: int) -> Tensor:
-    """The cell of the mosaic that each of the ``n`` packed coefficients of a channel lies in."""
-    n = path.change.shape[2]
-    order = Coefficients.unpack(torch.arange(n).view(1, 1, n), path.spec).mosaic(fill=-1)[0, 0]
-    covered, cell = order >= 0, torch.empty(n, dtype=torch.long)
-    cell[order[covered]] = _grid(order.shape, across)[covered]
-    return cell.to(path.x.device)
-
-
-def _cell_sums(values: Tensor, path: Path, across: int) -> Tensor:
-    """Values ``(batch, n)`` laid out as a mosaic, blurred, and summed over its cells: ``(batch, cells)``."""
-    picture = Coefficients.unpack(values[:, None].cpu(), path.spec).mosaic()[:, 0]
-    blurred = torch.from_numpy(ndimage.gaussian_filter(picture.numpy(), (0, MAP_BLUR, MAP_BLUR))).flatten(1)
-    cell = _grid(picture.shape[1:], across).flatten()
-    return blurred.new_zeros(len(values), across**2).index_add_(1, cell, blurred).to(values.device)
-
-
-def _correlation(one: Tensor, other: Tensor, kind: str) -> tuple[Tensor, Tensor]:
-    """Correlation and its two-sided p-value along the last axis; NaN where a side is constant."""
-    a, b = (values.cpu().numpy() for values in (one, other))
-    if kind == "spearman":
-        a, b = stats.rankdata(a, axis=-1), stats.rankdata(b, axis=-1)
-    with warnings.catch_warnings(action="ignore", category=(stats.ConstantInputWarning)):
-        found = stats.pearsonr(a, b, axis=-1)
-    return tuple(torch.from_numpy(found_).to(one.device) for found_ in (found.statistic, found.pvalue))

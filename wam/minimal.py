@@ -24,11 +24,11 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from wam import comparison, perturbation
-from wam.attribution import Target, checked
 from wam.checks import positive
 from wam.coefficients import Coefficients
 from wam.explanation import Explanation
 from wam.frames import Frame
+from wam.gradients import Target, checked
 from wam.perturbation import OUTPUTS, Path
 from wam.quantiles import static
 from wam.scoring import Model, frozen, gradient, scores

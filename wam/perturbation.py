@@ -94,7 +94,11 @@ EQUATIONS = Protocol()
 RELEASED = Protocol(ranking="signed", tied=True, baseline="black", rescale=True, peak=True, cells=28, p_value=True)
 """The authors' released code. Give it the maps of :mod:`wam.released`, and pixel attributions as they are."""
 
-PROTOCOLS = {"equations": EQUATIONS, "released": RELEASED}
+RELEASED_SOUND = Protocol(ranking="signed", tied=True, peak=True, p_value=True)
+"""The same code on sounds: ``"released"`` means this where inputs have one axis. Nothing is rescaled, and silence is 0.
+For spectrograms, which look like images, name it: ``"released-sound"``."""
+
+PROTOCOLS = {"equations": EQUATIONS, "released": RELEASED, "released-sound": RELEASED_SOUND}
 
 
 @dataclass(frozen=True, eq=False)
@@ -176,18 +180,25 @@ class Watch:
         return list(found.view(len(kinds), draws, batch).mT)
 
 
-def conventions(protocol: str | Protocol, **given) -> Protocol:
+def conventions(protocol: str | Protocol, x: Tensor, **given) -> Protocol:
     """The protocol of that name, or that protocol, with the conventions that are given (not ``None``) in its place.
 
+    >>> import torch
     >>> from wam import perturbation
-    >>> perturbation.conventions("equations", ranking="signed", tied=None).ranking
+    >>> perturbation.conventions("equations", torch.ones(1, 1, 4), ranking="signed", tied=None).ranking
     'signed'
     """
     if not isinstance(protocol, Protocol):
+        protocol = "released-sound" if protocol == "released" and x.ndim == 3 else protocol
         if protocol not in PROTOCOLS:
             raise ValueError(f"unknown protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}, or give a Protocol")
         protocol = PROTOCOLS[protocol]
     return replace(protocol, **{name: value for name, value in given.items() if value is not None})
+
+
+def watch(model: Model, output: str, e: Explanation, max_batch: int | None) -> Watch:
+    """Watch an output of the model for the target of an explanation; by default all of its samples at once."""
+    return Watch(model, output, e.target, len(e) if max_batch is None else positive(max_batch, "max_batch"))
 
 
 def path(model: Model | None, x: Tensor, explanations: Sequence[Explanation], protocol: Protocol) -> Path:
@@ -334,7 +345,8 @@ def _normalisation(model: Model | None, x: Tensor) -> tuple[Tensor, Tensor]:
     if not all(isinstance(value, Tensor) and value.shape == shape for value in found):
         raise ValueError(
             "black and rescaling refer to colours from 0 to 1: the model must carry the mean and std of its "
-            f"normalisation, tensors of shape {shape}, as wam.models.ImageClassifier does"
+            f"normalisation, tensors of shape {shape}, as wam.models.ImageClassifier does; for spectrograms use "
+            "protocol='released-sound'"
         )
     return found
 

@@ -16,11 +16,15 @@ from torch import Tensor
 
 from wam.checks import positive
 
-RULES = ("quadratic", "gauss-legendre", "trapezoid", "adaptive")
+RULES = ("quadratic", "gauss-legendre", "trapezoid", "adaptive", "geometric")
 """The names of the rules; the first is the default of :func:`wam.integrated_gradients`."""
 
 SWEEP = 9
 """Points of the forward sweep of the adaptive rule, both ends included (their scores are needed anyway)."""
+
+
+FLOOR = 1e-4
+"""Where the geometric rule begins: what is below 1/10,000 of the input (-80 dB of a sound) is one piece of it."""
 
 
 class Nodes(NamedTuple):
@@ -55,6 +59,10 @@ def fixed(rule: str, steps: int) -> Nodes:
         Exact for polynomials of degree :math:`2K - 1`.
     ``"trapezoid"``
         Equal steps from 0 to 1, both ends included, as in the code released with the paper.
+    ``"geometric"``
+        The midpoint rule in :math:`u = 1 - \log\alpha / \log\varepsilon`, :math:`\varepsilon` = :data:`FLOOR`: equal
+        steps of loudness, in decibels. Edges are :math:`\varepsilon^{1 - k / K}`, the first one 0. For models that hear
+        logarithms, as those with a log-mel spectrogram do: their score grows with the level of a sound in decibels.
 
     Examples
     --------
@@ -69,6 +77,10 @@ def fixed(rule: str, steps: int) -> Nodes:
     elif rule == "gauss-legendre":
         t, w = np.polynomial.legendre.leggauss(steps)
         alpha, weight = (t + 1) / 2, w / 2
+    elif rule == "geometric":
+        edges = FLOOR ** (1 - np.arange(steps + 1) / steps)
+        alpha, weight = np.sqrt(edges[1:] * edges[:-1]), np.diff(edges)
+        weight[0] += edges[0]
     else:
         alpha, weight = np.linspace(0, 1, steps), np.full(steps, 1 / (steps - 1))
         weight[[0, -1]] /= 2

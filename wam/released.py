@@ -20,11 +20,13 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from wam.attribution import NOISE, Target, checked, noisy
+from wam.attribution import NOISE
 from wam.checks import finite, positive
 from wam.coefficients import Coefficients
 from wam.explanation import Explanation
-from wam.frames import Frame
+from wam.frames import Frame, Pixel
+from wam.gradients import Target, checked, noisy
+from wam.layers import Layer, MeanGradient, tapped
 from wam.scoring import Model, frozen, gradient, predict
 
 
@@ -55,12 +57,14 @@ def smoothgrad(
     samples: int = 25,
     noise: float | None = None,
     seed: int = 0,
+    layer: Layer | None = None,
     max_batch: int | None = None,
     progress: bool = False,
 ) -> Explanation:
     """The mean of :math:`N(\\nabla f_c(x + \\delta_i))` over noisy copies; parameters as for :func:`wam.smoothgrad`.
 
-    The map of every copy is normalised before the mean, so each copy costs a pullback of its own.
+    The map of every copy is normalised before the mean, so each copy costs a pullback of its own. At a ``layer``
+    (Table 5 of the paper: the spectrogram) the gradients are averaged as they are, signed.
     """
     weights = torch.full((positive(samples, "samples"),), 1 / samples, dtype=torch.float64)
     settings = {"samples": samples, "noise": noise, "seed": positive(seed, "seed", least=0)}
@@ -69,7 +73,8 @@ def smoothgrad(
         settings["noise"] = NOISE[min(x.ndim - 2, 3)] if noise is None else float(noise)
         return noisy(x, settings["noise"], seed)
 
-    return _explain("released smoothgrad", model, x, target, frame, max_batch, copies, weights, settings, progress)
+    name = "released smoothgrad"
+    return _explain(name, model, x, target, frame, max_batch, copies, weights, settings, layer, progress)
 
 
 def integrated_gradients(
@@ -79,12 +84,14 @@ def integrated_gradients(
     *,
     frame: Frame,
     steps: int = 25,
+    layer: Layer | None = None,
     max_batch: int | None = None,
     progress: bool = False,
 ) -> Explanation:
     """:math:`N(z)` times the sum of :math:`N(\\nabla f_c(\\alpha_k x))` over points from 0 to 1, both ends halved.
 
-    Parameters as for :func:`wam.integrated_gradients`; the baseline is 0. The result is not complete.
+    Parameters as for :func:`wam.integrated_gradients`; the baseline is 0. The result is not complete. At a ``layer``
+    the sum of the gradients, signed, times the layer's output :math:`h(x)`, as if its path were straight and from 0.
     """
     if positive(steps, "steps") < 2:
         raise ValueError("steps must be at least 2: both ends of the path are among them")
@@ -95,8 +102,10 @@ def integrated_gradients(
         return lambda i: alpha[i].to(x) * x
 
     name, settings = "released integrated gradients", {"steps": steps}
-    e = _explain(name, model, x, target, frame, max_batch, path, weights, settings, progress)
-    return replace(e, attributions=e.attributions * magnitude(e).attributions)
+    e = _explain(name, model, x, target, frame, max_batch, path, weights, settings, layer, progress)
+    at = e.layer
+    there = None if at is None else replace(at, attributions=at.attributions * at.coefficients)
+    return replace(e, attributions=e.attributions * magnitude(e).attributions, layer=there)
 
 
 def magnitude(explanation: Explanation) -> Explanation:
@@ -130,18 +139,36 @@ def _explain(
     points: Callable[[Tensor], Callable[[int], Tensor]],
     weights: Tensor,
     settings: dict | None = None,
+    layer: Layer | None = None,
     progress: bool = False,
 ) -> Explanation:
-    """The weighted sum of the normalised maps of the gradients at ``points(x)(i)``."""
+    """The weighted sum of the normalised maps of the gradients at ``points(x)(i)``, and of the gradients at a layer."""
     x, target, max_batch = checked(model, x, target, frame, max_batch)
     point, group, total = points(x), max(1, max_batch // len(x)), 0.0
-    with frozen(model), tqdm(total=len(weights), disable=not progress, unit="map", leave=False) as bar:
+    with (
+        frozen(model),
+        tapped(model, layer) as tap,
+        tqdm(total=len(weights), disable=not progress, unit="map", leave=False) as bar,
+    ):
         score, target = predict(model, x, target, max_batch)
+        there = None if tap is None else MeanGradient(h := tap.take(), weights[:, None].expand(-1, len(x)))
         for draws in torch.arange(len(weights)).split(group):
             inputs = torch.cat([point(i) for i in draws.tolist()])
-            classes = target.repeat(len(draws)).split(max_batch)
-            g = torch.cat([gradient(model, *part)[0] for part in zip(inputs.split(max_batch), classes)])
+            found, classes = [], target.repeat(len(draws)).split(max_batch)
+            for part in zip(inputs.split(max_batch), classes):
+                g = gradient(model, *part, tap)[0]
+                found.append((g,) if tap is None else (g, tap.take(), tap.gradient))
+            g, *below = map(torch.cat, zip(*found))
             maps = _normalised(frame.pullback(finite(g, "the gradient")), len(draws))
             total = _weighted(maps, weights[draws].to(x)) + total
+            if below:
+                for i, h_i, g_i in zip(draws.tolist(), *(values.split(len(x)) for values in below)):
+                    there.add(i, slice(None), h_i, g_i)
             bar.update(len(draws))
-    return Explanation(total, frame.analysis(x), target, score, frame, name, settings or {})
+    made = {"target": target, "score": score, "method": name, "settings": settings or {}}
+    at_layer = None
+    if tap is not None:
+        pixel = Pixel()
+        gamma = pixel.analysis(finite(there.finish(), f"the gradient at layer {tap.name!r}"))
+        at_layer = Explanation(gamma, pixel.analysis(h), frame=pixel, **made)
+    return Explanation(total, frame.analysis(x), frame=frame, layer=at_layer, **made)

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
+
+if TYPE_CHECKING:
+    from wam.layers import Tap
 
 Model = Callable[[Tensor], Tensor]
 """Anything that maps a batch ``(batch, channels, *spatial)`` to scores ``(batch, classes)``."""
@@ -119,8 +123,12 @@ def predict(model: Model, x: Tensor, target: Tensor | None, max_batch: int) -> t
     return torch.cat([f[0] for f in found]), torch.cat([f[1] for f in found])
 
 
-def gradient(model: Model, inputs: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
+def gradient(
+    model: Model, inputs: Tensor, target: Tensor | None, tap: Tap | None = None
+) -> tuple[Tensor, Tensor, Tensor]:
     r"""The gradient :math:`\nabla f_c` at every input of one chunk, with all scores and the class; one model pass.
+
+    With a ``tap`` (:class:`wam.layers.Tap`) the same backward pass sets ``tap.gradient``, the gradient at its layer.
 
     The scores still hold the spent graph, whose buffers are free. Who keeps it until the next pass spares glibc, at its
     default settings, from handing their memory back to the system and fetching it again (4 to 24 % of the time where
@@ -129,17 +137,22 @@ def gradient(model: Model, inputs: Tensor, target: Tensor | None) -> tuple[Tenso
     Raises
     ------
     ValueError
-        If the scores do not depend on the input in a differentiable way.
+        If the scores do not depend on the input, or on the layer, in a differentiable way.
     """
     with torch.inference_mode(False), torch.enable_grad():
         inputs = _tracked(inputs).detach().requires_grad_(True)
         target = None if target is None else _tracked(target)
         output = scores(model, inputs)
         score, target = select(output, target)
-        g = torch.autograd.grad(score.sum(), inputs, allow_unused=True)[0] if score.requires_grad else None
-    if g is None:
+        at = [inputs] if tap is None else [inputs, tap.check(len(inputs))]
+        g = torch.autograd.grad(score.sum(), at, allow_unused=True) if score.requires_grad else [None] * len(at)
+    if g[0] is None:
         raise ValueError("the scores do not depend on the input differentiably; is the model under no_grad?")
-    return g, output, target
+    if tap is not None:
+        if g[1] is None:
+            raise ValueError(f"the scores do not depend on the output of layer {tap.name!r}; choose another layer")
+        tap.gradient = g[1]
+    return g[0], output, target
 
 
 def _tracked(tensor: Tensor) -> Tensor:
