@@ -1,6 +1,7 @@
 """Peak memory of SmoothGrad, integrated gradients and minimal images against the number of evaluations.
 
-It should not grow.
+It should not grow. Then that of a sound of 60 seconds through YAMNet, beside what one gradient of it needs without us:
+it grows with ``max_batch`` and with nothing else.
 
     python benchmarks/memory.py [--device cuda]
 
@@ -21,9 +22,23 @@ from report import report
 import wam
 from wam import data, minimal, models
 
+SECONDS = 60
 
-def measure(method: str, evaluations: int, device: str) -> float:
-    """Peak memory of one explanation of four images, in MiB."""
+
+def sound(max_batch: int, evaluations: int, device: str) -> None:
+    """Integrated gradients of one long recording; for ``max_batch`` 0, one bare gradient."""
+    model = models.load("yamnet", device=device).requires_grad_(False)
+    x = model.prepare(data.recordings()[1].clip.mono().resample(model.rate).fit(SECONDS)).to(device)
+    if max_batch:
+        frame = wam.Wavelet("sym8", levels=5, ndim=1)
+        wam.integrated_gradients(model, x, frame=frame, steps=evaluations, layer="front_end", max_batch=max_batch)
+    else:
+        x.requires_grad_(True)
+        torch.autograd.grad(model(x).amax(1).sum(), x)
+
+
+def images(method: str, evaluations: int, device: str) -> None:
+    """One explanation of four images."""
     model = models.load("efficientnet_lite0", device=device)
     x = model.prepare(data.images(4)).to(device)
     frame = wam.Wavelet("db4", levels=3, ndim=2)
@@ -33,9 +48,23 @@ def measure(method: str, evaluations: int, device: str) -> float:
         wam.integrated_gradients(model, x, frame=frame, steps=evaluations)
     else:
         minimal.optimise(model, x, None, frame, 100, steps=evaluations)
+
+
+def measure(method: str, evaluations: int, device: str) -> float:
+    """Peak memory of one explanation, in MiB."""
+    if method.isdigit():
+        sound(int(method), evaluations, device)
+    else:
+        images(method, evaluations, device)
     if device == "cpu":
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
     return torch.cuda.max_memory_allocated(device) / 2**20
+
+
+def peak(method: str, evaluations: int, device: str) -> float:
+    """That of a process of its own."""
+    command = [sys.executable, __file__, "--device", device, "--one", method, str(evaluations)]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[-1])
 
 
 def main() -> None:
@@ -52,10 +81,16 @@ def main() -> None:
     for method in ("SG", "IG", "minimal"):
         peaks = []
         for count in args.evaluations:
-            command = [sys.executable, __file__, "--device", args.device, "--one", method, str(count)]
-            peaks.append(json.loads(subprocess.run(command, check=True, capture_output=True, text=True).stdout))
+            peaks.append(peak(method, count, args.device))
             ratio = round(peaks[-1] / peaks[0], 4)
             rows.append({"method": method, "evaluations": count, "peak MiB": round(peaks[-1], 1), "ratio": ratio})
+    bare = peak("0", 1, args.device)
+    long = f"sound of {SECONDS} s"
+    rows.append({"method": f"{long}, one bare gradient", "evaluations": 1, "peak MiB": round(bare, 1), "ratio": 1.0})
+    for count, max_batch in ((4, 1), (32, 1), (32, 4)):
+        found = peak(str(max_batch), count, args.device)
+        row = {"method": f"{long}, IG, max_batch={max_batch}", "evaluations": count}
+        rows.append(row | {"peak MiB": round(found, 1), "ratio": round(found / bare, 4)})
     settings = {"device": args.device, "evaluations": args.evaluations}
     report("memory", rows, settings)
 

@@ -1,6 +1,8 @@
 """What an explanation costs beside a bare loop of gradients: ratios of wall time, measured in one process.
 
     python benchmarks/overhead.py [--device cuda] [--rounds 7]
+    python benchmarks/overhead.py --model yamnet       (recordings of 5 s at 16 kHz; also explained at the spectrogram)
+    python benchmarks/overhead.py --model kumar_esc50  (the same at 44.1 kHz; its weights are random)
 
 The bare loop is the fewest lines that evaluate as many input gradients of as many inputs, parameters frozen, same
 batches; for adaptive nodes it also makes the forward passes of the sweep. Rounds are interleaved in random order, so
@@ -62,6 +64,20 @@ def interleaved(calls: dict[str, Callable[[], object]], rounds: int, device: str
     return seconds
 
 
+def subject(name: str, batch: int, device: str) -> tuple[torch.nn.Module, torch.Tensor, torch.Tensor, str | None]:
+    """A model, a batch for it, the classes to explain, and for a model of sounds the layer of its spectrogram."""
+    sound = name in ("yamnet", "kumar_esc50")
+    model = models.load(name, device=device, pretrained=name != "kumar_esc50").requires_grad_(False)
+    if not sound:
+        images = data.images(batch)
+        target = torch.tensor([image.label for image in images], device=device)
+        return model, model.prepare(images).to(device), target, None
+    clips = [sound.clip.mono().resample(model.rate).fit(5.0).normalised() for sound in data.recordings()[:batch]]
+    x = model.prepare(clips).to(device)
+    with torch.no_grad():
+        return model, x, model(x).argmax(1), "front_end"
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--device", default="cpu")
@@ -72,23 +88,23 @@ def main() -> None:
     parser.add_argument("--rules", nargs="+", choices=quadrature.RULES, default=list(quadrature.RULES))
     args = parser.parse_args()
 
-    model = models.load(args.model, device=args.device).requires_grad_(False)
-    images = data.images(args.batch)
-    x = model.prepare(images).to(args.device)
-    target = torch.tensor([image.label for image in images], device=args.device)
-    n = args.evaluations
-
+    model, x, target, layer = subject(args.model, args.batch, args.device)
+    n, ndim = args.evaluations, x.ndim - 2
     calls: dict[str, Callable[[], object]] = {
         "bare loop": lambda: bare_loop(model, x, target, n, 0),
         "bare loop + sweep": lambda: bare_loop(model, x, target, n, quadrature.SWEEP - 2),
     }
     for name in ("haar", "db4"):
-        frame = wam.Wavelet(name, levels=3, ndim=2)
+        frame = wam.Wavelet(name, levels=3, ndim=ndim)
         calls[f"SG {name}"] = lambda f=frame: wam.smoothgrad(model, x, target, frame=f, samples=n)
         for rule in args.rules:
             calls[f"IG {name} {rule}"] = lambda f=frame, r=rule: wam.integrated_gradients(
                 model, x, target, frame=f, steps=n, nodes=r
             )
+    if layer is not None:
+        calls["SG haar, layer"] = lambda: wam.smoothgrad(
+            model, x, target, frame=wam.Wavelet("haar", levels=3, ndim=ndim), samples=n, layer=layer
+        )
 
     seconds = interleaved(calls, args.rounds, args.device)
     rows = []
@@ -96,7 +112,8 @@ def main() -> None:
         bare = seconds["bare loop + sweep" if "adaptive" in name else "bare loop"]
         ratio = statistics.median(times) / statistics.median(bare)
         rows.append({"call": name, "seconds": round(statistics.median(times), 4), "ratio": round(ratio, 4)})
-    report("overhead", rows, vars(args))
+    suffix = "" if args.model == "efficientnet_lite0" else f"-{args.model}"
+    report(f"overhead{suffix}", rows, vars(args))
 
 
 if __name__ == "__main__":

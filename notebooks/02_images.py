@@ -21,7 +21,8 @@ if "google.colab" in sys.modules:  # Colab brings torch and numpy; they stay as 
     import subprocess
 
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
-    subprocess.run([*pip, "captum>=0.9", "ptwt>=1.0.1", "timm>=1.0.9", "torchcam>=0.5"], check=True)
+    needed = ["captum>=0.9", "ptwt>=1.0.1", "soundfile>=0.12", "tflite>=2.18", "timm>=1.0.9", "torchcam>=0.5"]
+    subprocess.run([*pip, *needed], check=True)
     subprocess.run([*pip, "--no-deps", "git+https://github.com/wam-book/wam"], check=True)
 
 # %% [markdown]

@@ -357,6 +357,63 @@ def test_under_autocast_maps_keep_the_dtype_of_the_input():
     assert 0 < (values(mixed) - values(plain)).norm() < 0.1 * values(plain).norm()
 
 
+@pytest.fixture(scope="module")
+def yamnet():
+    return wam.models.load("yamnet")
+
+
+@pytest.mark.parametrize("method", CAMS)
+def test_maps_of_the_patches_of_a_spectrogram_are_laid_out_in_time(yamnet, method):
+    """A recording in the middle of silence; in a batch, in parts and alone; the network whole and of a few classes."""
+    rooster, sheep = (wam.sounds.recordings()[i].clip.mono().resample(16_000).fit(0.975) for i in (8, 9))
+    x = torch.zeros(2, 1, 69_360)  # eight patches
+    x[0, :, 30_720:46_320], x[1, :, 15_360:30_960] = rooster.samples, sheep.samples  # all of the fifth, of the third
+    target = [yamnet.index("Chicken, rooster"), yamnet.index("Sheep")]
+    with torch.no_grad():
+        mel = yamnet.front_end(x)
+    e = method(yamnet.network, mel, target)
+    assert values(e).shape == mel.shape == (2, 1, 432, 64) and e.settings == {"layer": "features"}
+    for i, start in enumerate((192, 96)):
+        over_time = e.heatmap()[i].sum(1)
+        assert start <= over_time.argmax() < start + 96
+        assert over_time[start : start + 96].sum() / over_time.sum() > (0.9 if method is baselines.gradcam else 0.6)
+    parts, alone = method(yamnet.network, mel, target, max_batch=1), method(yamnet.network, mel[1:], target[1:])
+    few = method(yamnet.only(["Chicken, rooster", "Sheep"]).network, mel, [0, 1])
+    for same in (values(parts), values(few)):
+        torch.testing.assert_close(same, values(e), rtol=1e-4, atol=1e-4 * values(e).max())
+    torch.testing.assert_close(values(alone), values(e[1:]), rtol=1e-4, atol=1e-4 * values(e[1:]).max())
+
+
+def test_gradcam_of_one_patch_is_its_closed_form():
+    """Three cells of 32 frames, each two bins of 16; the mean over both is that over the cells."""
+    model = wam.models.load("yamnet", dtype=torch.float64)
+    network, target = model.network, model.index("Sheep")
+    with torch.no_grad():
+        mel = model.front_end(model.prepare(wam.sounds.recordings()[9].clip.mono().resample(16_000).fit(0.975)))
+        a = network.features(mel)
+    a.requires_grad_(True)
+    (g,) = torch.autograd.grad(network.classifier(a.mean((2, 3)))[0, target], a)
+    cells = torch.einsum("nkij,nk->nij", a.detach(), g.mean((2, 3))).clamp_min(0)
+    expected = upsampled(cells.repeat_interleave(2, 1), mel)
+    torch.testing.assert_close(values(baselines.gradcam(network, mel, target)), expected, rtol=1e-9, atol=1e-12)
+
+
+def test_the_input_of_gradcam_is_the_spectrogram(yamnet):
+    with pytest.raises(
+        ValueError, match=r"'network.features' gives \(2, 1024, 3, 2\), not a map \(batch, channels, n\)"
+    ):
+        baselines.gradcam(yamnet, torch.randn(1, 1, 20_000))
+    with pytest.raises(ValueError, match="97 cells do not divide patches of 96 frames"):
+        baselines.gradcam(yamnet.network, torch.randn(1, 1, 144, 64), layer="features.0")
+
+
+def test_gradcam_of_kumars_network_takes_the_last_convolutions():
+    model = wam.models.load("kumar_esc50", pretrained=False)
+    mel = torch.randn(2, 1, 200, 128)
+    e = baselines.gradcam(model.network, mel)
+    assert e.settings == {"layer": "features"} and values(e).shape == (2, 1, 200, 128)
+
+
 class Unused(nn.Module):
     def __init__(self):
         super().__init__()

