@@ -188,3 +188,74 @@ def test_settings_say_how_it_was_made_and_can_be_saved(recorder, tmp_path):
         assert wam.load(e.save(tmp_path / "e")).settings == e.settings
     e = wam.smoothgrad(model, x, 0, frame=frame, samples=2, noise=np.float32(0.5), seed=np.int64(3))
     assert wam.load(e.save(tmp_path / "e")).settings == {"samples": 2, "noise": 0.5, "seed": 3}
+
+
+def layered(dtype=torch.float64):
+    net = torch.nn.Sequential(torch.nn.Conv1d(2, 3, 5), torch.nn.Tanh(), torch.nn.Flatten(), torch.nn.Linear(138, 4))
+    x = torch.randn(3, *SHAPES[1], dtype=dtype)
+    frame = wam.Wavelet("db2", 1, 1)
+    return wam.integrated_gradients(net.to(dtype), x, frame=frame, steps=4, layer="1")
+
+
+def assert_same(a, b):
+    """Bit for bit, at the layer too."""
+    assert a.frame == b.frame and a.method == b.method and a.settings == b.settings
+    for name in ("attributions", "coefficients"):
+        assert torch.equal(getattr(a, name).pack()[0], getattr(b, name).pack()[0])
+        assert list(getattr(a, name).bands) == list(getattr(b, name).bands)
+    for name in ("target", "score", "baseline_score", "completeness_gap"):
+        mine, other = getattr(a, name), getattr(b, name)
+        assert mine is other is None or torch.equal(mine, other), name
+    assert (a.layer is None) == (b.layer is None)
+    if a.layer is not None:
+        assert_same(a.layer, b.layer)
+
+
+def test_the_layer_is_saved_copied_and_pickled(tmp_path):
+    for dtype in (torch.float32, torch.float64):
+        e = layered(dtype)
+        assert_same(wam.load(e.save(tmp_path / "e")), e)
+        assert_same(wam.load(e[1:].save(tmp_path / "e")), e[1:])
+        assert wam.load(e.layer.save(tmp_path / "layer")).layer is None
+        assert_same(wam.load(tmp_path / "layer"), e.layer)
+        for twin in (copy.deepcopy(e), pickle.loads(pickle.dumps(e))):
+            assert_same(twin, e)
+    released = wam.released.smoothgrad(lambda_net(), torch.randn(3, 2, 50), frame=wam.Pixel(), samples=2, layer="0")
+    assert_same(wam.load(released.save(tmp_path / "r")), released)
+    below = replace(e, layer=replace(e.layer, layer=e.layer))  # of any depth
+    assert_same(wam.load(below.save(tmp_path / "deep")), below)
+
+
+def lambda_net():
+    return torch.nn.Sequential(torch.nn.Conv1d(2, 3, 5), torch.nn.Flatten(), torch.nn.Linear(138, 4))
+
+
+def test_the_layer_goes_where_the_explanation_goes():
+    e = layered()
+    for index, expected in ((1, [1]), (slice(1, None), [1, 2]), ([2, 0], [2, 0]), (slice(None, None, -1), [2, 1, 0])):
+        part = e[index]
+        assert len(part) == len(part.layer) == len(expected)
+        assert torch.equal(part.layer.attributions.pack()[0], e.layer.attributions.pack()[0][expected])
+        assert torch.equal(part.layer.coefficients.pack()[0], e.layer.coefficients.pack()[0][expected])
+        for name in ("target", "score", "baseline_score", "completeness_gap"):
+            assert torch.equal(getattr(part.layer, name), getattr(e.layer, name)[expected])
+    single = e.to(torch.float32)
+    assert single.layer.attributions.dtype == single.layer.coefficients.dtype == torch.float32
+    assert single.layer.score.dtype == single.layer.completeness_gap.dtype == torch.float32
+    assert single.target.dtype == single.layer.target.dtype == torch.int64
+    assert e.to("meta").layer.attributions.bands[0, "pixel"].is_meta and e.to("meta").layer.target.is_meta
+    assert "Wavelet" in repr(e) and "Pixel" in repr(e.layer) and "of 3 inputs" in repr(e.layer)
+
+
+def test_files_without_a_layer_and_damaged_layers(tmp_path):
+    e = layered()
+    assert wam.load(replace(e, layer=None).save(tmp_path / "plain")).layer is None
+    path = e.save(tmp_path / "e.safetensors")
+    with safe_open(path, framework="pt") as file:
+        tensors, meta = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    lost = [name for name in tensors if name.startswith("layer/") and "baseline" not in name and "gap" not in name]
+    assert len(lost) == 4
+    for name in lost:
+        save_file({k: v for k, v in tensors.items() if k != name}, path, metadata=meta)
+        with pytest.raises(ValueError, match="e.safetensors is damaged"):
+            wam.load(path)

@@ -561,15 +561,15 @@ def test_halves_are_the_middle_of_the_curves(frame, shape, protocol, recorder):
 
 def test_input_fidelity_asks_for_the_predicted_class_and_not_for_the_target():
     """Classes are the features. With its largest alone the prediction stays; with the smallest it does not."""
-    x = torch.tensor([[[4.0, 1.0, -3.0, 2.0]], [[1.0, 5.0, 2.0, 0.5]]])
+    x = torch.tensor([[[4.0, 1.0, 3.0, 2.0]], [[1.0, 5.0, 2.0, 0.5]]])
     model = lambda x: x.flatten(1)  # noqa: E731
     e = wam.saliency(model, x, 3, frame=wam.Pixel())
     largest, smallest = (replace(e, attributions=e.coefficients * sign) for sign in (1.0, -1.0))
     for explanation, kept in ((largest, [1, 1]), (smallest, [0, 0])):
         found = metrics.input_fidelity(model, x, explanation, fraction=0.25, ranking="signed")
         assert found.tolist() == kept and found.dtype == x.dtype
-    mixed = replace(e, attributions=torch.tensor([1.0, -1.0]).view(2, 1, 1) * e.coefficients.bands[0, "pixel"])
-    mixed = replace(e, attributions=wam.Pixel().analysis(mixed.attributions))
+    signs = torch.tensor([1.0, -1.0]).view(2, 1, 1)
+    mixed = replace(e, attributions=e.coefficients.map(lambda band: band * signs))
     assert metrics.input_fidelity(model, x, mixed, fraction=0.25, ranking="signed").tolist() == [1, 0]
     assert metrics.input_fidelity(model, x, largest, fraction=0.25, ranking="signed", baseline=9.0).tolist() == [0, 0]
 
@@ -612,16 +612,30 @@ def test_released_on_a_sound_is_signed_tied_a_probability_and_not_rescaled(recor
         alone = metrics.mu_fidelity(model, x, e, protocol=replace(RELEASED_SOUND, p_value=False), subsets=8)
         assert not torch.equal(mu, alone) and mu.isfinite().all()
     assert not torch.equal(metrics.faithfulness_on_spectra(model, x, e, protocol="released", ranking="absolute"), drop)
-    assert perturbation.conventions("released", x) is RELEASED_SOUND
-    assert perturbation.conventions("released", x[..., None]) is RELEASED
+    assert vars(perturbation.conventions("released", x)) == vars(RELEASED_SOUND)
+    assert vars(perturbation.conventions("released", x[..., None])) == vars(RELEASED)
 
 
 def test_a_protocol_and_its_name_mean_the_same(recorder):
     frame, shape = HALVES["wavelets of a sound"]
     model, x = recorder(*shape), inputs(shape)
     e = wam.saliency(model, x, frame=frame)
-    for metric in (metrics.faithfulness_on_spectra, metrics.input_fidelity):
-        assert torch.equal(metric(model, x, e, protocol=RELEASED_SOUND), metric(model, x, e, protocol="released-sound"))
+    for metric, options in (
+        (metrics.faithfulness_on_spectra, {"output": "sigmoid"}),
+        (metrics.input_fidelity, {}),
+        (metrics.perturbation_curves, {"output": "sigmoid", "steps": 4}),
+    ):
+        one, other = (metric(model, x, e, protocol=p, **options) for p in (RELEASED_SOUND, "released-sound"))
+        values = [(v.faithfulness if metric is metrics.perturbation_curves else v) for v in (one, other)]
+        assert torch.equal(*values)
+
+
+def test_the_score_of_a_model_must_be_a_number(recorder):
+    frame, shape = HALVES["wavelets of a sound"]
+    model, x = recorder(*shape), inputs(shape)
+    e = wam.saliency(model, x, frame=frame)
+    with pytest.raises(ValueError, match="the score of samples .* holds NaN"):
+        metrics.input_fidelity(lambda x: model(x) * torch.nan, x, e)
 
 
 def test_released_on_a_spectrogram_names_the_protocol_of_sounds(recorder):

@@ -130,3 +130,31 @@ def test_bad_input_is_named(recorder):
         released.saliency(model, x * torch.nan, frame=FRAME)
     with pytest.raises(TypeError, match="frame must be a frame"):
         released.saliency(model, x, frame="haar")
+
+
+def test_a_layer_leaves_the_maps_alone_and_is_signed(recorder):
+    """The layer passes its input on: there, the plain mean gradient, and the sum of 25 gradients times the input."""
+
+    class Passing(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.front, self.head = torch.nn.Identity(), recorder(*SHAPE)
+
+        def forward(self, x):
+            return self.head(self.front(x))
+
+    model, x, target = Passing(), inputs(), [2, 0, 1]
+    for method, expected in (
+        (released.smoothgrad, wam.smoothgrad(model, x, target, frame=wam.Pixel()).attributions),
+        (
+            released.integrated_gradients,  # 24 unit steps instead of one of length 1
+            wam.integrated_gradients(model, x, target, frame=wam.Pixel(), nodes="trapezoid", steps=25).attributions
+            * 24,
+        ),
+    ):
+        plain = method(model, x, target, frame=FRAME)
+        e = method(model, x, target, frame=FRAME, layer="front")
+        assert torch.equal(e.attributions.pack()[0], plain.attributions.pack()[0]) and plain.layer is None
+        torch.testing.assert_close(e.layer.attributions.pack()[0], expected.pack()[0], rtol=0, atol=1e-10)
+        assert torch.equal(e.layer.coefficients.pack()[0], x.flatten(2)) and e.layer.method == e.method
+        assert (e.layer.attributions.pack()[0] < 0).any() and (e.attributions.pack()[0] >= 0).all()

@@ -114,6 +114,35 @@ def test_the_front_end_is_its_formula(contents, double, n):
     np.testing.assert_allclose(found[:, 0], np.stack(expected, 1), atol=1e-12)
 
 
+def test_a_mask_of_the_spectrogram_is_heard(double, clips):
+    front_end, x = double.front_end, clips[:2].double()
+    ones = torch.ones_like(front_end(x))
+    torch.testing.assert_close(front_end.filter(x, ones)[..., 160:-160], x[..., 160:-160], atol=1e-12, rtol=0)
+    generator = torch.Generator().manual_seed(0)
+    mask = torch.rand(ones.shape, generator=generator, dtype=ones.dtype)
+    parts = front_end.filter(x, mask) + front_end.filter(x, 1 - mask)
+    torch.testing.assert_close(parts, front_end.filter(x, ones), atol=1e-12, rtol=0)
+    assert not front_end.filter(x, 0 * mask).any()
+
+
+def test_a_mask_of_the_spectrogram_keeps_its_place_in_time_and_frequency(double):
+    time = torch.arange(32000, dtype=torch.float64) / 16000
+    low, high = (torch.sin(2 * torch.pi * f * time)[None, None] for f in (300, 4000))
+    mask = torch.zeros_like(double.front_end(low))
+    mask[..., :32] = 1  # bands below about 2 kHz
+    heard = double.front_end.filter(low + high, mask)
+    assert (heard - low)[..., 800:-800].square().mean() < 1e-4 * low.square().mean()
+    mask = torch.zeros_like(mask)
+    mask[:, :, 100:] = 1  # from 1 s
+    early, late = double.front_end.filter(low, mask).split(16000, dim=2)
+    assert early[..., :-400].abs().max() < 1e-12 and late[..., 400:-160].square().mean() > 0.49
+
+
+def test_a_mask_of_another_spectrogram_is_refused(model, clips):
+    with pytest.raises(ValueError, match=r"the mask has the shape \(1, 1, 96, 64\), the spectrogram \(1, 1, 240, 64\)"):
+        model.front_end.filter(clips[:1], torch.ones(1, 1, 96, 64))
+
+
 def test_the_front_end_refuses_what_it_cannot_take(model):
     with pytest.raises(ValueError, match=r"at least 15600 samples \(0\.975 s at 16000 Hz\), got 15599.*Clip\.fit"):
         model(torch.zeros(1, 1, 15_599))

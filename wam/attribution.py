@@ -93,7 +93,7 @@ def saliency(
             g, output, chosen = gradient(model, x[part], None if target is None else target[part], tap)
             found.append((g, output.detach().gather(1, chosen[:, None])[:, 0], chosen))
             if tap is not None:
-                there.append((tap.gradient, tap.take()))
+                there.append((tap.gradient, tap.take(g)))
     g, score, target = map(torch.cat, zip(*found))
     made = {"target": target, "score": score, "method": "saliency"}
     at_layer = None if tap is None else _at_layer(tap, *map(torch.cat, zip(*there)), **made)
@@ -168,7 +168,7 @@ def smoothgrad(
     weights = torch.full((samples, len(x)), 1 / samples, dtype=torch.float64)
     with frozen(model), tapped(model, layer) as tap:
         score, target = predict(model, x, target, max_batch)
-        there = None if tap is None else MeanGradient(h := tap.take(), weights)
+        there = None if tap is None else MeanGradient(h := tap.take(x), weights)
         g = mean_gradient(model, copy, weights, x, target, max_batch, progress, tap, there)
     settings = {"samples": samples, "noise": float(noise), "seed": seed}
     made = {"target": target, "score": score, "method": "smoothgrad", "settings": settings}
@@ -245,16 +245,16 @@ def integrated_gradients(
     x0, shared = as_baseline(0.0 if baseline is None else baseline, x)
     with frozen(model), tapped(model, layer) as tap:
         score, target = predict(model, x, target, max_batch)
-        h = None if tap is None else tap.take()
+        h = None if tap is None else tap.take(x)
         origin_score = baseline_score(model, x0, shared, target, max_batch)
-        there = None if tap is None else Conductance(tap.take(), h)
+        there = None if tap is None else Conductance(tap.take(x0[:1] if shared else x0), h)
 
         if nodes == "adaptive":
             alpha = quadrature.sweep()[1:-1].to(x)
             inner = [predict(model, torch.lerp(x0, x, a), target, max_batch)[0] for a in alpha]
             alpha, weight = quadrature.adaptive(torch.stack([origin_score, *inner, score]), steps)
             if tap is not None:
-                tap.take()  # the sweep is not on the path's nodes
+                tap.clear()  # the sweep is not on the path's nodes
         else:
             alpha, weight = (v[:, None].expand(steps, len(x)) for v in quadrature.fixed(nodes, steps))
         alpha = alpha.to(x).view(steps, len(x), *[1] * (x.ndim - 1))

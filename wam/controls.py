@@ -171,4 +171,5 @@ def _controlled(explanation: Explanation, attributions: Coefficients, method: st
         settings=settings,
         baseline_score=None,
         completeness_gap=None,
+        layer=None,
     )

@@ -195,7 +195,7 @@ class Explanation:
         }
         if self.layer is not None:
             below, head["layer"] = self.layer._stored()
-            tensors |= {f"layer/{name}": tensor for name, tensor in below.items()}
+            tensors |= {f"layer/{name}": tensor.clone() for name, tensor in below.items()}  # may share memory
         return tensors, head
 
 

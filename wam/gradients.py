@@ -92,7 +92,7 @@ def mean_gradient(
             for (draw, part), piece in zip(pieces, g.split(rows)):
                 total[part].addcmul_(weights[draw, part], piece)
             if tap is not None:
-                for (draw, part), h, piece in zip(pieces, tap.take().split(rows), tap.gradient.split(rows)):
+                for (draw, part), h, piece in zip(pieces, tap.take(inputs).split(rows), tap.gradient.split(rows)):
                     there.add(draw, part, h, piece)
             bar.update(len(inputs))
     return finite(total, "the gradient")

@@ -45,7 +45,7 @@ def find(model: Model, layer: Layer) -> tuple[str, nn.Module]:
     owner = getattr(model, "__self__", model)  # the module of a bound method
     if not isinstance(owner, nn.Module):
         raise TypeError(f"layers are those of a torch.nn.Module, got {type(owner).__name__}")
-    named = dict(owner.named_modules())
+    named = dict(owner.named_modules(remove_duplicate=False))
     if isinstance(layer, nn.Module):
         name = next((name for name, module in named.items() if module is layer), None)
         if name is None:
@@ -83,7 +83,7 @@ class Tap:
     >>> net = nn.Sequential(nn.Conv1d(1, 2, 3), nn.Flatten(), nn.Linear(12, 3))
     >>> with Tap(net, "0") as tap:
     ...     scores = net(torch.randn(4, 1, 8))
-    >>> tap.take().shape
+    >>> tap.take(torch.zeros(4)).shape
     torch.Size([4, 2, 6])
     """
 
@@ -110,25 +110,33 @@ class Tap:
         self._kept.append(output.detach())
         return output.clone()  # what follows may work in place
 
-    def take(self) -> Tensor:
-        """What the layer gave since the last call, one pass after the other, without the graph."""
-        kept, self._kept = self._kept, []
-        return kept[0] if len(kept) == 1 else torch.cat(kept)
-
-    def check(self, batch: int) -> Tensor:
-        """The output of the last pass, if the layer ran once in it, for ``batch`` inputs.
+    def take(self, inputs: Tensor) -> Tensor:
+        """What the layer gave for these inputs since the last call, in their dtype, without the graph.
 
         Raises
         ------
         ValueError
-            If it did not.
+            If it did not run once per pass, or not on their batch.
         """
-        if len(self._kept) != 1 or len(self.live) != batch:
-            rows = [len(kept) for kept in self._kept]
+        kept, self._kept = self._kept, []
+        self._once(kept, len(inputs))
+        return torch.cat(kept).to(inputs.dtype)
+
+    def clear(self) -> None:
+        """Forget what the layer gave."""
+        self._kept = []
+
+    def check(self, batch: int) -> Tensor:
+        """The output of the last pass, on the graph; or an error, as of :meth:`take`."""
+        self._once(self._kept, batch)
+        return self.live
+
+    def _once(self, kept: list[Tensor], batch: int) -> None:
+        rows = [len(values) for values in kept]
+        if sum(rows) != batch:
             raise ValueError(
                 f"layer {self.name!r} must run once per pass, on the batch of {batch}; it gave batches of {rows}"
             )
-        return self.live
 
 
 def tapped(model: Model, layer: Layer | None) -> AbstractContextManager[Tap | None]:

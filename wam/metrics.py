@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from wam import perturbation
-from wam.checks import positive
+from wam.checks import finite, positive
 from wam.explanation import Explanation
 from wam.fidelity import mu_fidelity
 from wam.perturbation import Path, Protocol
@@ -232,8 +232,9 @@ def faithfulness_on_spectra(
     fraction
         The share of the features that is removed: one half in the authors' code, which the paper does not say.
     output
-        One of :data:`wam.perturbation.OUTPUTS`; ``None`` is the logit, as eq. 9 says, and as released
-        the probability, ``"sigmoid"``, because the classes of the authors' network are independent.
+        One of :data:`wam.perturbation.OUTPUTS`; ``None`` is the logit, as eq. 9 says, and for a protocol of
+        the name ``"released"`` the probability, ``"sigmoid"``, since the classes of the authors' network are
+        independent.
     model, x, explanation, ranking, tied, baseline, protocol, seed, max_batch
         As for :func:`perturbation_curves`.
 
@@ -264,8 +265,8 @@ def faithfulness_on_spectra(
     chosen = perturbation.conventions(protocol, x, ranking=ranking, tied=tied, baseline=baseline)
     if output is None:
         output = "sigmoid" if protocol in ("released", "released-sound") else "logit"
-    watch = perturbation.watch(model, output, explanation, max_batch)
     _, (whole, without) = perturbed(x, explanation, [0.0, fraction], model=model, protocol=chosen, seed=seed)
+    watch = perturbation.watch(model, output, explanation, max_batch)
     with frozen(model), torch.no_grad():
         return watch(whole) - watch(without)
 
@@ -309,10 +310,11 @@ def input_fidelity(
     Paissan et al., Posthoc interpretation via quantization, 2023. Paper, appendix B.2.
     """
     chosen = perturbation.conventions(protocol, x, ranking=ranking, tied=tied, baseline=baseline)
-    max_batch = len(x) if max_batch is None else positive(max_batch, "max_batch")
     (_, kept), (whole, _) = perturbed(x, explanation, [0.0, fraction], model=model, protocol=chosen, seed=seed)
+    max_batch = len(x) if max_batch is None else positive(max_batch, "max_batch")
     with frozen(model):
-        before, after = (predict(model, inputs, None, max_batch)[1] for inputs in (whole, kept))
+        (score, before), (left, after) = (predict(model, inputs, None, max_batch) for inputs in (whole, kept))
+    finite(torch.stack([score, left], dim=1), "the score")
     return (before == after).to(x.dtype)
 
 

@@ -110,7 +110,9 @@ def integrated_gradients(
 
 def magnitude(explanation: Explanation) -> Explanation:
     """The control that knows no model: :math:`N(z)`."""
-    return replace(explanation, attributions=_normalised(explanation.coefficients), method="released magnitude")
+    return replace(
+        explanation, attributions=_normalised(explanation.coefficients), method="released magnitude", layer=None
+    )
 
 
 def _normalised(c: Coefficients, draws: int = 1) -> Coefficients:
@@ -151,13 +153,13 @@ def _explain(
         tqdm(total=len(weights), disable=not progress, unit="map", leave=False) as bar,
     ):
         score, target = predict(model, x, target, max_batch)
-        there = None if tap is None else MeanGradient(h := tap.take(), weights[:, None].expand(-1, len(x)))
+        there = None if tap is None else MeanGradient(h := tap.take(x), weights[:, None].expand(-1, len(x)))
         for draws in torch.arange(len(weights)).split(group):
             inputs = torch.cat([point(i) for i in draws.tolist()])
             found, classes = [], target.repeat(len(draws)).split(max_batch)
             for part in zip(inputs.split(max_batch), classes):
                 g = gradient(model, *part, tap)[0]
-                found.append((g,) if tap is None else (g, tap.take(), tap.gradient))
+                found.append((g,) if tap is None else (g, tap.take(g), tap.gradient))
             g, *below = map(torch.cat, zip(*found))
             maps = _normalised(frame.pullback(finite(g, "the gradient")), len(draws))
             total = _weighted(maps, weights[draws].to(x)) + total
@@ -170,5 +172,6 @@ def _explain(
     if tap is not None:
         pixel = Pixel()
         gamma = pixel.analysis(finite(there.finish(), f"the gradient at layer {tap.name!r}"))
-        at_layer = Explanation(gamma, pixel.analysis(h), frame=pixel, **made)
+        made_there = made | {"settings": {**made["settings"], "layer": tap.name}}
+        at_layer = Explanation(gamma, pixel.analysis(h), frame=pixel, **made_there)
     return Explanation(total, frame.analysis(x), frame=frame, layer=at_layer, **made)

@@ -145,13 +145,14 @@ def gradient(
         output = scores(model, inputs)
         score, target = select(output, target)
         at = [inputs] if tap is None else [inputs, tap.check(len(inputs))]
+        at = [value for value in at if value.requires_grad]
         g = torch.autograd.grad(score.sum(), at, allow_unused=True) if score.requires_grad else [None] * len(at)
     if g[0] is None:
         raise ValueError("the scores do not depend on the input differentiably; is the model under no_grad?")
     if tap is not None:
-        if g[1] is None:
+        if len(g) < 2 or g[1] is None:
             raise ValueError(f"the scores do not depend on the output of layer {tap.name!r}; choose another layer")
-        tap.gradient = g[1]
+        tap.gradient = g[1].to(inputs.dtype)
     return g[0], output, target
 
 

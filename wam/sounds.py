@@ -25,9 +25,9 @@ if TYPE_CHECKING:
 
 __all__ = ["ANIMALS", "LabelledSound", "SoundExamples", "SoundFiles", "esc50", "recordings"]
 
-#: The recordings (:func:`recordings`) in the order of their labels, 0 to 9: name -> category of YAMNet, by one rule:
-#: the animal itself, not one of its calls ("Cat", not "Meow"; "Chicken, rooster", not "Crowing, cock-a-doodle-doo").
-#: All ten are in YAMNet's list in this form.
+#: The category of YAMNet for each of the recordings (:func:`recordings`), by name, in the order of the labels 0 to 9.
+#: One rule for all. It is the animal itself, not one of its calls ("Cat", not "Meow"; "Chicken, rooster", not "Crowing,
+#: cock-a-doodle-doo").
 ANIMALS: Mapping[str, str] = MappingProxyType(
     {
         "cat": "Cat",
@@ -100,7 +100,7 @@ class SoundFiles(Sequence[LabelledSound]):
         Raises
         ------
         FileNotFoundError, ValueError
-            The file is gone, or is not a readable sound (the message names it): see :meth:`wam.audio.Clip.read`.
+            The file is gone, or is not a readable sound (the message names it): see ``Clip.read``.
         """
         if isinstance(index, slice):
             return SoundFiles(self.paths[index], self.labels[index], self.categories, self.source)

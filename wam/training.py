@@ -33,7 +33,7 @@ from wam.checks import positive
 from wam.scoring import frozen
 
 Record = dict[str, float | None]
-"""What is known after an epoch: ``epoch``, ``loss``, ``accuracy``, ``validation`` (accuracy) and ``seconds``."""
+"""What is known of an epoch, by name (``epoch``, ``loss``, ``accuracy``, ``validation``, ``seconds``)."""
 
 
 def train(
