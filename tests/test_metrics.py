@@ -549,8 +549,7 @@ def test_halves_are_the_middle_of_the_curves(frame, shape, protocol, recorder):
         curves = metrics.perturbation_curves(model, x, e, steps=2, protocol=protocol, output=output)
         found = metrics.faithfulness_on_spectra(model, x, e, protocol=protocol, output=output)
         assert_close(found, (curves.deletion[:, 0] - curves.deletion[:, 1]))
-    named = {"equations": "logit", "released-sound": "sigmoid"}[protocol]
-    same = metrics.faithfulness_on_spectra(model, x, e, protocol=protocol, output=named)
+    same = metrics.faithfulness_on_spectra(model, x, e, protocol=protocol, output="logit")
     assert torch.equal(metrics.faithfulness_on_spectra(model, x, e, protocol=protocol), same)
     predicted = model(x).argmax(1)
     kept = metrics.perturbation_curves(
@@ -590,7 +589,7 @@ def test_halves_alone_in_a_batch_and_in_chunks(frame, shape, recorder):
                 assert torch.equal(metric(model, x[i : i + 1], e[i], protocol=protocol)[0], whole[i])
 
 
-def test_released_on_a_sound_is_signed_tied_a_probability_and_not_rescaled(recorder):
+def test_released_on_a_sound_is_signed_tied_and_not_rescaled(recorder):
     frame, shape = HALVES["wavelets of a sound"]
     model, x = recorder(*shape), inputs(shape)
     e = wam.smoothgrad(model, x, frame=frame, samples=2)
@@ -601,7 +600,7 @@ def test_released_on_a_sound_is_signed_tied_a_probability_and_not_rescaled(recor
     chosen = torch.arange(3), e.target
     drop = (model(x).sigmoid() - model(left).sigmoid())[chosen].detach()
     for protocol in ("released", "released-sound"):
-        assert_close(metrics.faithfulness_on_spectra(model, x, e, protocol=protocol), drop)
+        assert_close(metrics.faithfulness_on_spectra(model, x, e, output="sigmoid", protocol=protocol), drop)
         same = (model(kept).argmax(1) == model(x).argmax(1)).to(x)
         assert_close(metrics.input_fidelity(model, x, e, protocol=protocol), same)
         assert_close(metrics.perturbed(x, e, [0.5], model=model, protocol=protocol)[0][0], kept)
@@ -611,7 +610,8 @@ def test_released_on_a_sound_is_signed_tied_a_probability_and_not_rescaled(recor
         mu = metrics.mu_fidelity(model, x, e, protocol=protocol, subsets=8)
         alone = metrics.mu_fidelity(model, x, e, protocol=replace(RELEASED_SOUND, p_value=False), subsets=8)
         assert not torch.equal(mu, alone) and mu.isfinite().all()
-    assert not torch.equal(metrics.faithfulness_on_spectra(model, x, e, protocol="released", ranking="absolute"), drop)
+    other = {"output": "sigmoid", "protocol": "released", "ranking": "absolute"}
+    assert not torch.equal(metrics.faithfulness_on_spectra(model, x, e, **other), drop)
     assert vars(perturbation.conventions("released", x)) == vars(RELEASED_SOUND)
     assert vars(perturbation.conventions("released", x[..., None])) == vars(RELEASED)
 

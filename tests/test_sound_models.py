@@ -1,6 +1,7 @@
 """The classifiers of sounds: preparing clips, choosing categories, the network of Kumar et al., files of weights."""
 
 import json
+import re
 
 import pytest
 import torch
@@ -49,7 +50,11 @@ def test_prepare_stacks_the_samples_as_they_are(yamnet):
         ([torch.zeros(16_000)], TypeError, r"takes clips, got Tensor.*wam\.audio\.Clip\(samples, rate\)"),
         ([clip(), clip(rate=44_100)], ValueError, r"clip 1 has 44100 .* yamnet takes 16000.*clip\.resample\(16000\)"),
         ([clip(channels=2)], ValueError, r"clip 0 has 2 channels, yamnet takes one: use clip\.mono\(\)"),
-        ([clip(), clip(15_599)], ValueError, r"clip 1 has 15599 samples, .* at least 15600 \(0\.975 s\).*clip\.fit"),
+        (
+            [clip(), clip(15_599)],
+            ValueError,
+            r"clip 1 has 15599 samples, .* at least 15600 samples \(0\.975 s at 16000 Hz\): use clip\.fit",
+        ),
         ([clip(), clip(17_000)], ValueError, r"equally long, got 16000 to 17000 samples.*clip\.fit\(seconds\)"),
     ],
 )
@@ -63,10 +68,17 @@ def test_the_minimum_is_what_the_model_needs(name):
     model = wam.models.load(name, pretrained=name == "yamnet")
     with torch.no_grad():
         assert model(model.prepare(clip(model.minimum, model.rate))).shape == (1, len(model.categories))
-        with pytest.raises(ValueError, match="longer clip"):
+        with pytest.raises(ValueError, match="Clip.fit.* repeats a short"):
             model(torch.zeros(1, 1, model.minimum - 1))
-    with pytest.raises(ValueError, match=f"at least {model.minimum} "):
+    with pytest.raises(ValueError, match=f"at least {model.minimum} ") as error:
         model.prepare(clip(model.minimum - 1, model.rate))
+    seconds = float(re.search(r"\(([\d.]+) s at", str(error.value))[1])
+    model.prepare(clip(model.minimum - 1, model.rate).fit(seconds))  # the fix that the message names
+
+
+def test_prepare_takes_one_labelled_sound(yamnet):
+    sound = wam.sounds.LabelledSound(clip(), 0, "one", "test")
+    torch.testing.assert_close(yamnet.prepare(sound), yamnet.prepare([sound.clip]))
 
 
 # --- categories ---------------------------------------------------------------------------------------------------
@@ -83,8 +95,8 @@ def test_only_shares_the_modules_and_picks_the_logits(yamnet):
     assert animals.name == "yamnet" and animals.rate == 16_000 and not animals.training
     shared = {id(parameter) for parameter in yamnet.parameters()}
     assert {id(parameter) for parameter in animals.parameters()} == shared
-    for names in ([], ["Dog", "Dog"]):
-        with pytest.raises(ValueError, match="one category or more, and each one once"):
+    for names in ([], ["Dog", "Dog"], "Dog"):
+        with pytest.raises(ValueError, match="several names of categories, .* each one once: got"):
             yamnet.only(names)
 
 
@@ -127,8 +139,9 @@ def test_kumars_network_takes_names_or_a_number():
     torch.manual_seed(3)
     assert sound_models.kumar(["dog", "rain"]).categories == ("dog", "rain")
     assert sound_models.kumar(2).categories == ("class 0", "class 1")
-    with pytest.raises(ValueError, match="classes"):
-        sound_models.kumar([])
+    for names in ([], "dog", ["a", "a"]):
+        with pytest.raises(ValueError, match="several names of categories, .* each one once: got"):
+            sound_models.kumar(names)
 
 
 def test_kumars_clip_alone_is_as_in_a_batch(kumar):
@@ -180,7 +193,7 @@ def test_weights_that_are_not_there_or_do_not_fit_are_named(trained, tmp_path):
     refused("")
     state = {name: value.contiguous() for name, value in model.state_dict().items()}
     save_file(state, wrong)
-    refused("the number of classes")
+    refused("give several names of categories")
     save_file(state, wrong, {"categories": json.dumps(["dog"])})
     refused("size mismatch")
     save_file({"features": torch.zeros(1)}, wrong, {"categories": json.dumps(["dog"])})

@@ -251,10 +251,12 @@ def integrated_gradients(
 
         if nodes == "adaptive":
             alpha = quadrature.sweep()[1:-1].to(x)
-            inner = [predict(model, torch.lerp(x0, x, a), target, max_batch)[0] for a in alpha]
+            inner = []
+            for a in alpha:
+                inner.append(predict(model, torch.lerp(x0, x, a), target, max_batch)[0])
+                if tap is not None:
+                    tap.clear()  # the sweep is not on the path's nodes
             alpha, weight = quadrature.adaptive(torch.stack([origin_score, *inner, score]), steps)
-            if tap is not None:
-                tap.clear()  # the sweep is not on the path's nodes
         else:
             alpha, weight = (v[:, None].expand(steps, len(x)) for v in quadrature.fixed(nodes, steps))
         alpha = alpha.to(x).view(steps, len(x), *[1] * (x.ndim - 1))

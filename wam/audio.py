@@ -10,13 +10,12 @@ import warnings
 from collections.abc import Sequence
 from numbers import Real
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 from torchaudio.transforms import AmplitudeToDB, MelSpectrogram
 
 from wam.checks import positive
-from wam.clips import Clip
+from wam.clips import Clip, lasting
 from wam.coefficients import Coefficients, Scale
 from wam.explanation import Explanation
 from wam.frames import Frame, Wavelet, full_precision
@@ -34,7 +33,8 @@ class LogMel(nn.Module):
     rate
         Samples per second.
     n_fft, hop, mels
-        Length and step of the Hann windows in samples, and number of bands; as the authors' code by default.
+        Length and step of the Hann windows in samples, and number of bands; as the authors' code by default. The
+        attribute ``minimum`` is one window, the least number of samples.
 
     Raises
     ------
@@ -52,23 +52,36 @@ class LogMel(nn.Module):
     def __init__(self, rate: int, n_fft: int = 1024, hop: int = 512, mels: int = 128) -> None:
         super().__init__()
         self.rate = positive(rate, "rate")
-        self.minimum = positive(n_fft, "n_fft", least=2)
-        """The least number of samples: one window."""
+        self.minimum, self.hop = positive(n_fft, "n_fft", least=2), positive(hop, "hop")
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", message="At least one mel filterbank")
-            self.power = MelSpectrogram(rate, n_fft, hop_length=positive(hop, "hop"), n_mels=positive(mels, "mels"))
+            self.power = MelSpectrogram(rate, n_fft, hop_length=self.hop, n_mels=positive(mels, "mels"))
         self.decibels = AmplitudeToDB("power", top_db=None)
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim != 3 or x.shape[1] != 1:
-            raise ValueError(f"expected one channel, (batch, 1, n), got shape {tuple(x.shape)}; see Clip.mono()")
-        if x.shape[2] < self.minimum:
-            least = f"{self.minimum} samples ({self.minimum / self.rate:.3f} s at {self.rate} Hz)"
-            raise ValueError(f"a sound of {x.shape[2]} samples is shorter than one window, {least}; see Clip.fit()")
-        if x.dtype != (mine := self.power.mel_scale.fb.dtype):
-            raise TypeError(f"the front end is in {mine}, the sound in {x.dtype}; convert one with .to({mine})")
+        waveforms(x, self.minimum, self.rate, self.power.mel_scale.fb)
         with full_precision(x.device):
             return self.decibels(self.power(x)).transpose(2, 3)
+
+
+def waveforms(x: Tensor, minimum: int, rate: int, like: Tensor) -> Tensor:
+    """``x``, if it is a batch ``(batch, 1, n)`` that a front end takes, in the dtype of its tables.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not: another shape, fewer samples than the minimum, another dtype. The message says the fix.
+    """
+    if x.ndim != 3 or x.shape[1] != 1:
+        raise ValueError(f"expected one channel, (batch, 1, n), got shape {tuple(x.shape)}; see Clip.mono()")
+    if x.shape[2] < minimum:
+        raise ValueError(
+            f"a sound of {x.shape[2]} samples is too short: at least {lasting(minimum, rate)} are needed; "
+            "Clip.fit(seconds) repeats a short clip"
+        )
+    if x.dtype != like.dtype:
+        raise TypeError(f"the front end is in {like.dtype}, the sound in {x.dtype}; convert one with .to({like.dtype})")
+    return x
 
 
 def add_noise(clip: Clip, snr_db: float = 0.0, *, seed: int = 0, int16: bool = False) -> Clip:
@@ -90,8 +103,8 @@ def add_noise(clip: Clip, snr_db: float = 0.0, *, seed: int = 0, int16: bool = F
         For silence, to which no noise has a ratio, or a ratio that is not finite.
     """
     x = clip.samples
-    if not np.isfinite(snr_db):
-        raise ValueError(f"snr_db must be finite, got {snr_db!r}")
+    if not isinstance(snr_db, Real) or not -300 <= snr_db <= 300:
+        raise ValueError(f"snr_db must be a number of decibels from -300 to 300, got {snr_db!r}")
     if not bool(x.any()):
         raise ValueError("noise cannot be scaled to silence: every sample is 0")
     noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(x.device)
@@ -230,6 +243,22 @@ def interpretation(
     return e.frame.synthesis(mask(e, fraction=fraction, threshold=threshold, soft=soft) * e.coefficients)
 
 
+def passed(gains: Coefficients, part: Tensor, frame: Frame) -> Tensor:
+    r"""The share of the energy of a part that a mask lets through, :math:`|S(m \odot W x)|^2 / |x|^2`, ``(batch,)``.
+
+    A mask of a mixture (:func:`mask`) is linear, so it can be applied to what the mixture was made of: a mask that
+    tells the parts apart lets more of one through than of the other.
+
+    >>> import torch, wam
+    >>> from wam.audio import passed
+    >>> x, frame = torch.tensor([[[3.0, 4.0]]]), wam.Pixel()
+    >>> passed(frame.analysis(torch.tensor([[[0.0, 1.0]]])), x, frame)
+    tensor([0.6400])
+    """
+    through = frame.synthesis(gains * frame.analysis(part))
+    return through.flatten(1).square().sum(1) / part.flatten(1).square().sum(1)
+
+
 def bands(coefficients: Coefficients, frame: Frame) -> Tensor:
     """What every scale contributes, coarse to fine, ``(batch, scales, channels, n)``; the sum is the synthesis."""
     return torch.stack([frame.synthesis(coefficients.level(scale)) for scale in coefficients.scales], dim=1)
@@ -260,7 +289,9 @@ def levelled(sounds: Sequence[Tensor], *, match: bool = False, peak: float = 0.9
     Raises
     ------
     ValueError
-        If the peak is not above 0 and at most 1 (full scale), or a sound holds NaN or infinite values.
+        If the peak is not above 0 and at most 1 (full scale), or a sound is empty or holds NaN or infinite values.
+    TypeError
+        If a sound is not a tensor of floating point.
 
     Examples
     --------
@@ -271,6 +302,12 @@ def levelled(sounds: Sequence[Tensor], *, match: bool = False, peak: float = 0.9
     """
     if not 0 < peak <= 1:
         raise ValueError(f"peak must be above 0 and at most 1, full scale; got {peak!r}")
+    for sound in sounds:
+        if not isinstance(sound, Tensor) or not sound.is_floating_point():
+            kind = sound.dtype if isinstance(sound, Tensor) else type(sound).__name__
+            raise TypeError(f"sounds must be tensors of floating point, such as clip.samples, got {kind}")
+        if not sound.numel():
+            raise ValueError("a sound has no samples")
     wide = [sound.detach().double() for sound in sounds]
     if not all(bool(sound.isfinite().all()) for sound in wide):
         raise ValueError("a sound holds NaN or infinite values")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import inspect
 import math
 import warnings
@@ -15,10 +14,12 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from wam.attribution import Target, integrated_gradients, saliency, smoothgrad
+from wam.attribution import integrated_gradients, saliency, smoothgrad
 from wam.checks import finite, positive
 from wam.explanation import Explanation
 from wam.frames import Pixel
+from wam.gradients import Target
+from wam.layers import find
 from wam.scoring import as_target, frozen, predict, scores, select
 
 SAMPLES = 50
@@ -205,7 +206,7 @@ def _class_activation(
     x, target, max_batch = _checked(model, x, target, max_batch)
     if x.ndim - 2 not in _INTERPOLATION:
         raise ValueError(f"{method} is for inputs of 1, 2 or 3 spatial axes, got shape {tuple(x.shape)}")
-    name, layer = _layer(model, layer)
+    name, layer = find(model, _default_layer(model) if layer is None else layer)
 
     def as_map(output: Tensor) -> Tensor:
         return _as_map(output, model, name, x)
@@ -255,23 +256,6 @@ def _as_map(output: Tensor, model: nn.Module, name: str, x: Tensor) -> Tensor:
             return patches.transpose(1, 2).unflatten(2, grid).to(x.dtype)
     axes = ", ".join(["batch", "channels", *["n"] * (x.ndim - 2)])
     raise ValueError(f"layer {name!r} gives {shape}, not a map ({axes}); choose another layer of model.named_modules()")
-
-
-def _layer(model: nn.Module, layer: nn.Module | str | None) -> tuple[str, nn.Module]:
-    """The name of a layer and the layer; for ``None`` the default of the network that the model is or contains."""
-    named = dict(model.named_modules())
-    if layer is None:
-        layer = _default_layer(model)
-    if isinstance(layer, nn.Module):
-        name = next((name for name, module in named.items() if module is layer), None)
-        if name is None:
-            raise ValueError(f"the layer {type(layer).__name__} is not a module of the model {type(model).__name__}")
-        return name, layer
-    if layer not in named:
-        near = difflib.get_close_matches(str(layer), named, n=3, cutoff=0.3)
-        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "see model.named_modules()"
-        raise ValueError(f"the model {type(model).__name__} has no layer {layer!r}; {hint}")
-    return layer, named[layer]
 
 
 def _default_layer(model: nn.Module) -> nn.Module:

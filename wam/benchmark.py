@@ -11,7 +11,6 @@ import json
 import os
 import sys
 import threading
-import uuid
 import warnings
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
@@ -28,6 +27,7 @@ from tqdm.auto import tqdm
 
 import wam
 from wam.checks import positive
+from wam.files import replace
 
 Function = Callable[..., Sequence[Mapping[str, Any]]]
 """What :func:`run` maps: ``function(case, **settings)`` returns the rows of one case."""
@@ -132,7 +132,7 @@ def run(
     threads, identity = positive(threads, "threads"), _identity(function, settings, threads)
     place = location(function, settings, folder, threads=threads)
     (place / "cases").mkdir(parents=True, exist_ok=True)
-    _replace(place / "settings.json", lambda path: path.write_text(json.dumps(identity, indent=2) + "\n"))
+    replace(place / "settings.json", lambda path: path.write_text(json.dumps(identity, indent=2) + "\n"))
     files = {key: place / "cases" / f"{_digest(key)[:24]}.parquet" for key in cases}
     finished = {key: rows for key, file in files.items() if (rows := _finished(file, key)) is not None}
 
@@ -143,11 +143,11 @@ def run(
     with warnings.catch_warnings(), bar, closing(pool(todo)) as results:
         warnings.filterwarnings("ignore", "A worker stopped while some jobs")  # it was large, and another takes over
         for key, rows in results:
-            _replace(files[key], lambda path, rows=rows: _write(rows, path))
+            replace(files[key], lambda path, rows=rows: _write(rows, path))
             finished[key] = rows
             bar.update()
     table = _joined([finished[key] for key in cases])
-    _replace(place / "table.parquet", lambda path: _write(table, path))
+    replace(place / "table.parquet", lambda path: _write(table, path))
     return table.to_pandas(types_mapper=_PANDAS.get)
 
 
@@ -269,16 +269,6 @@ def _finished(file: Path, key: str) -> pa.Table | None:
 
 def _write(table: pa.Table, path: Path) -> None:
     pq.write_table(table, path, write_page_checksum=True)
-
-
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        write(scratch)
-        os.replace(scratch, path)
-    except BaseException:
-        scratch.unlink(missing_ok=True)
-        raise
 
 
 if __name__ == "__main__":

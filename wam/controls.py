@@ -152,6 +152,45 @@ def permuted(explanation: Explanation, bins: int = 256, seed: int = 0) -> Explan
     return _controlled(explanation, attributions, f"permuted {explanation.method}", settings)
 
 
+def oracle(explanation: Explanation, target: Tensor) -> Explanation:
+    r"""The ranking that knows a part of the input, and so separates it from the rest as well as any mask can.
+
+    With the coefficients :math:`t` of the target and :math:`r = z - t` of the rest, keeping a coefficient brings the
+    result nearer to the target by :math:`t^2 - r^2` (in an orthogonal frame; otherwise about so). The attributions are
+    that, shifted so that the least is 0, because rankings are by magnitude. Nobody has such knowledge: it is an upper
+    bound, known as the ideal binary mask.
+
+    Parameters
+    ----------
+    explanation
+        Of the mixture.
+    target
+        The part of it that is sought, of the shape of the input.
+
+    Raises
+    ------
+    ValueError
+        If the target does not have the shape of the input.
+
+    Examples
+    --------
+    >>> import torch, wam, wam.controls
+    >>> target, rest = torch.tensor([[[3.0, 0.0]]]), torch.tensor([[[1.0, 2.0]]])
+    >>> e = wam.saliency(lambda x: x.sum(2), target + rest, frame=wam.Pixel())
+    >>> wam.controls.oracle(e, target).attributions.pack()[0]
+    tensor([[[12.,  0.]]])
+
+    References
+    ----------
+    Wang: On ideal binary mask as the computational goal of auditory scene analysis, 2005.
+    """
+    part = explanation.frame.analysis(target)
+    nearer = part * part - (explanation.coefficients - part) * (explanation.coefficients - part)
+    flat, spec = nearer.pack()
+    flat = flat - flat.flatten(1).amin(1)[:, None, None]
+    return _controlled(explanation, Coefficients.unpack(flat, spec), "oracle", {})
+
+
 def _magnitudes(z: Coefficients, like: Coefficients) -> Coefficients:
     """``|z|`` with as many channels as ``like`` has."""
     channels = {band.shape[1] for band in like.bands.values()}

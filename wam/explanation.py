@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import uuid
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from safetensors.torch import save
 from torch import Tensor
 
 from wam.coefficients import Coefficients, Scale, positions
+from wam.files import replace as write_whole
 from wam.fourier import Fourier
 from wam.frames import Frame, Pixel, Wavelet
 
@@ -168,13 +168,8 @@ class Explanation:
         """
         path = Path(path)
         tensors, head = self._stored()
-        scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-        try:
-            scratch.write_bytes(save(tensors, {"format": FORMAT, "explanation": json.dumps(head)}))
-            os.replace(scratch, path)
-        except BaseException:
-            scratch.unlink(missing_ok=True)
-            raise
+        content = save(tensors, {"format": FORMAT, "explanation": json.dumps(head)})
+        write_whole(path, lambda scratch: scratch.write_bytes(content))
         return path
 
     def _stored(self) -> tuple[dict[str, Tensor], dict[str, Any]]:

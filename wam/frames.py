@@ -238,15 +238,16 @@ class Pixel(Frame):
 @contextmanager
 def full_precision(device: torch.device) -> Iterator[None]:
     """No autocast, and no TensorFloat-32, which would leave a float32 transform ten bits of mantissa on a GPU."""
-    tf32 = torch.backends.cudnn.allow_tf32 if device.type == "cuda" else None
+    switches = [torch.backends.cudnn, torch.backends.cuda.matmul] if device.type == "cuda" else []
+    allowed = [switch for switch in switches if switch.allow_tf32]
     try:
-        if tf32:
-            torch.backends.cudnn.allow_tf32 = False
+        for switch in allowed:
+            switch.allow_tf32 = False
         with torch.autocast(device.type, enabled=False):
             yield
     finally:
-        if tf32:
-            torch.backends.cudnn.allow_tf32 = True
+        for switch in allowed:
+            switch.allow_tf32 = True
 
 
 @cache

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Real
 
 import torch
 from torch import Tensor
@@ -215,7 +216,7 @@ def faithfulness_on_spectra(
     ranking: str | None = None,
     tied: bool | None = None,
     baseline: float | str | Tensor | None = None,
-    output: str | None = None,
+    output: str = "logit",
     protocol: str | Protocol = "equations",
     seed: int = 0,
     max_batch: int | None = None,
@@ -232,9 +233,8 @@ def faithfulness_on_spectra(
     fraction
         The share of the features that is removed: one half in the authors' code, which the paper does not say.
     output
-        One of :data:`wam.perturbation.OUTPUTS`; ``None`` is the logit, as eq. 9 says, and for a protocol of
-        the name ``"released"`` the probability, ``"sigmoid"``, since the classes of the authors' network are
-        independent.
+        One of :data:`wam.perturbation.OUTPUTS`: the logit, as eq. 9 says, by default. The authors' code computes a drop
+        of the probability, of a network that ends in sigmoids: ``output="sigmoid", protocol="released"``.
     model, x, explanation, ranking, tied, baseline, protocol, seed, max_batch
         As for :func:`perturbation_curves`.
 
@@ -263,9 +263,7 @@ def faithfulness_on_spectra(
     Parekh et al., Listen to interpret, 2022. Paper, appendix B.2.
     """
     chosen = perturbation.conventions(protocol, x, ranking=ranking, tied=tied, baseline=baseline)
-    if output is None:
-        output = "sigmoid" if protocol in ("released", "released-sound") else "logit"
-    _, (whole, without) = perturbed(x, explanation, [0.0, fraction], model=model, protocol=chosen, seed=seed)
+    _, (whole, without) = perturbed(x, explanation, _half(fraction), model=model, protocol=chosen, seed=seed)
     watch = perturbation.watch(model, output, explanation, max_batch)
     with frozen(model), torch.no_grad():
         return watch(whole) - watch(without)
@@ -310,12 +308,19 @@ def input_fidelity(
     Paissan et al., Posthoc interpretation via quantization, 2023. Paper, appendix B.2.
     """
     chosen = perturbation.conventions(protocol, x, ranking=ranking, tied=tied, baseline=baseline)
-    (_, kept), (whole, _) = perturbed(x, explanation, [0.0, fraction], model=model, protocol=chosen, seed=seed)
+    (_, kept), (whole, _) = perturbed(x, explanation, _half(fraction), model=model, protocol=chosen, seed=seed)
     max_batch = len(x) if max_batch is None else positive(max_batch, "max_batch")
     with frozen(model):
         (score, before), (left, after) = (predict(model, inputs, None, max_batch) for inputs in (whole, kept))
     finite(torch.stack([score, left], dim=1), "the score")
     return (before == after).to(x.dtype)
+
+
+def _half(fraction: float) -> list[float]:
+    """The shares that FF and Fid-In look at: none of the features, and this one."""
+    if not isinstance(fraction, Real) or not 0 <= fraction <= 1:
+        raise ValueError(f"fraction must be a number from 0 to 1, got {fraction!r}")
+    return [0.0, fraction]
 
 
 def _ranking(e: Explanation, path: Path, protocol: Protocol, seed: int) -> tuple[Tensor, Tensor]:

@@ -206,7 +206,7 @@ def load(
             f"weights= is for the pretrained kumar_esc50, not for {name!r} with {pretrained=}; leave it out"
         )
     with torch.random.fork_rng(devices=[]):  # building draws weights: leave the caller's generator alone
-        torch.manual_seed(0)
+        torch.default_generator.manual_seed(0)
         model = builders[name](name, pretrained)
     if not pretrained:
         model.name = f"{name} (untrained)"

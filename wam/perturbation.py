@@ -95,8 +95,10 @@ RELEASED = Protocol(ranking="signed", tied=True, baseline="black", rescale=True,
 """The authors' released code. Give it the maps of :mod:`wam.released`, and pixel attributions as they are."""
 
 RELEASED_SOUND = Protocol(ranking="signed", tied=True, peak=True, p_value=True)
-"""The same code on sounds: ``"released"`` means this where inputs have one axis. Nothing is rescaled, and silence is 0.
-For spectrograms, which look like images, name it: ``"released-sound"``."""
+"""The same code on sounds: ``"released"`` means this where inputs have one axis. Nothing is rescaled, and 0 is silence.
+
+For spectrograms, which look like images, name it: ``"released-sound"``. There 0 is the logarithm of 1, a loud cell, and
+that is what the code puts in. Silence would be ``baseline=model.front_end(zeros)``."""
 
 PROTOCOLS = {"equations": EQUATIONS, "released": RELEASED, "released-sound": RELEASED_SOUND}
 

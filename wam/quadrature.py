@@ -24,7 +24,7 @@ SWEEP = 9
 
 
 FLOOR = 1e-4
-"""Where the geometric rule begins: what is below 1/10,000 of the input (-80 dB of a sound) is one piece of it."""
+"""The lowest level of the geometric rule, as a share of the input: 1/10,000, -80 dB of a sound."""
 
 
 class Nodes(NamedTuple):
@@ -60,9 +60,10 @@ def fixed(rule: str, steps: int) -> Nodes:
     ``"trapezoid"``
         Equal steps from 0 to 1, both ends included, as in the code released with the paper.
     ``"geometric"``
-        The midpoint rule in :math:`u = 1 - \log\alpha / \log\varepsilon`, :math:`\varepsilon` = :data:`FLOOR`: equal
-        steps of loudness, in decibels. Edges are :math:`\varepsilon^{1 - k / K}`, the first one 0. For models that hear
-        logarithms, as those with a log-mel spectrogram do: their score grows with the level of a sound in decibels.
+        Equal steps of loudness, in decibels: cells with the edges :math:`0, \varepsilon^{1 - 1/K}, \dots,
+        \varepsilon^{1/K}, 1`, :math:`\varepsilon` = :data:`FLOOR`, each with its length as its weight and its node at
+        the geometric middle :math:`\varepsilon^{1 - (k - 1/2) / K}`. For models that hear logarithms, as those with a
+        log-mel spectrogram do: their score grows with the level of a sound in decibels.
 
     Examples
     --------

@@ -16,8 +16,9 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from wam.assets import CATALOGUE, fetch
-from wam.audio import Clip, LogMel
+from wam.audio import LogMel
 from wam.checks import positive
+from wam.clips import Clip, lasting
 from wam.sounds import LabelledSound
 from wam.yamnet import MINIMUM, RATE, FrontEnd, YAMNet, read
 
@@ -91,7 +92,7 @@ class SoundClassifier(nn.Module):
         >>> model.prepare(clips).shape
         torch.Size([2, 1, 80000])
         """
-        clips = [clips] if isinstance(clips, Clip) else list(clips)
+        clips = [clips] if isinstance(clips, Clip | LabelledSound) else list(clips)
         clips = [clip.clip if isinstance(clip, LabelledSound) else clip for clip in clips]
         if not clips:
             raise ValueError("prepare() needs at least one clip, got none")
@@ -110,10 +111,9 @@ class SoundClassifier(nn.Module):
                 raise ValueError(f"clip {i} has {clip.channels} channels, {self.name} takes one: use clip.mono()")
         lengths = [clip.samples.shape[1] for clip in clips]
         if min(lengths) < self.minimum:
-            seconds = self.minimum / self.rate
             raise ValueError(
                 f"clip {lengths.index(min(lengths))} has {min(lengths)} samples, {self.name} needs at least "
-                f"{self.minimum} ({seconds:.3f} s): use clip.fit(seconds), which repeats the clip"
+                f"{lasting(self.minimum, self.rate)}: use clip.fit(seconds), which repeats the clip"
             )
         if len(set(lengths)) > 1:
             raise ValueError(
@@ -152,9 +152,7 @@ class SoundClassifier(nn.Module):
         >>> animals(torch.zeros(1, 1, 16000)).shape
         torch.Size([1, 10])
         """
-        names = tuple(names)
-        if not names or len(set(names)) < len(names):
-            raise ValueError(f"only() needs one category or more, and each one once, got {names}")
+        names = _names(names)
         network = _Selected(self.network, [self.index(name) for name in names])
         chosen = SoundClassifier(self.name, self.front_end, network, self.rate, self.minimum, names, self.pretrained)
         return chosen.train(self.training)
@@ -223,6 +221,13 @@ class KumarCNN(nn.Module):
         return self.classifier(self.features(mel)).amax((2, 3))
 
 
+def _names(names: Iterable[str]) -> tuple[str, ...]:
+    several = () if isinstance(names, str) else tuple(names)
+    if not several or len(set(several)) < len(several):
+        raise ValueError(f"give several names of categories, such as ['Cat', 'Dog'], each one once: got {names!r}")
+    return several
+
+
 def _block(width: int, channels: int, side: int = 3) -> list[nn.Module]:
     convolution = nn.Conv2d(width, channels, side, padding=side // 3)
     return [convolution, nn.BatchNorm2d(channels), nn.ReLU(inplace=True)]
@@ -231,7 +236,7 @@ def _block(width: int, channels: int, side: int = 3) -> list[nn.Module]:
 def kumar(classes: int | Iterable[str] = 50) -> SoundClassifier:
     """The classifier of the paper's sounds, untrained: :class:`KumarCNN` behind :class:`wam.audio.LogMel`.
 
-    44.1 kHz, at least 65,024 samples (1.47 s). The authors' code divides every clip by its largest magnitude first:
+    44.1 kHz, at least 65,024 samples (1.475 s). The authors' code divides every clip by its largest magnitude first:
     :meth:`wam.audio.Clip.normalised`.
 
     Parameters
@@ -248,8 +253,8 @@ def kumar(classes: int | Iterable[str] = 50) -> SoundClassifier:
     """
     if isinstance(classes, int):
         classes = [f"class {i}" for i in range(positive(classes, "classes"))]
-    categories, rate, hop = tuple(classes), 44_100, 512
-    network = KumarCNN(positive(len(categories), "the number of classes"))
+    categories, rate, hop = _names(classes), 44_100, 512
+    network = KumarCNN(len(categories))
     minimum = (KumarCNN.FRAMES - 1) * hop
     front_end = LogMel(rate, n_fft=1024, hop=hop, mels=KumarCNN.MELS)
     return SoundClassifier("kumar_esc50", front_end, network, rate, minimum, categories, pretrained=False)

@@ -223,7 +223,7 @@ def _described(label: str, samples: Tensor, rate: int, marked: Tensor | None) ->
     level = power(samples, rate)
     if not float(level.max()):
         return f"{label}: silence."
-    rms = 10 * math.log10(float(samples.detach().double().square().mean()))
+    rms = round(10 * math.log10(float(samples.detach().double().square().mean())), 1) + 0.0
     text = (
         f"{label}: {rms:.1f} dB RMS, strongest at {rate / 2000 * int(level.sum(1).argmax()) / (len(level) - 1):.1f} kHz"
     )

@@ -331,10 +331,11 @@ def report(table: pd.DataFrame) -> str:
 
 
 def paper(number: int) -> pd.DataFrame:
-    """A table of the paper, with its names: 1, 3 and 4 are of images (faithfulness, mu-fidelity, insertion and deletion).
+    """A table of the paper, with its names.
 
-    2 and 5 are of sounds, explained at the wavelet coefficients and at the mel-spectrogram: the columns are the metrics
-    on clean clips of ESC-50 and, ``_wn``, on clips in white noise.
+    1, 3 and 4 are of images: faithfulness, mu-fidelity, insertion and deletion. 2 and 5 are of sounds, explained at the
+    wavelet coefficients and at the mel-spectrogram: the columns are the metrics on clean clips of ESC-50 and, ``_wn``,
+    on clips in white noise.
 
     >>> import wam.tables
     >>> wam.tables.paper(1).set_index("method").loc["WAM-SG", "ResNet"].item()

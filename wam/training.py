@@ -13,7 +13,6 @@ import pickle
 import re
 import sys
 import time
-import uuid
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -30,6 +29,7 @@ from tqdm.auto import tqdm
 import wam
 from wam import sound_models, sounds
 from wam.checks import positive
+from wam.files import replace
 from wam.scoring import frozen
 
 Record = dict[str, float | None]
@@ -160,7 +160,7 @@ def train(
     about = settings.pop("card") | {"settings": settings, "result": result, "versions": versions}
     tensors = {name: value.cpu().contiguous() for name, value in model.state_dict().items()}
     content = save(tensors, {name: json.dumps(value) for name, value in about.items()})
-    _replace(checkpoint.with_name("weights.safetensors"), lambda path: path.write_bytes(content))
+    replace(checkpoint.with_name("weights.safetensors"), lambda path: path.write_bytes(content))
     model.eval()
     return records
 
@@ -220,7 +220,7 @@ def esc50(
     held_out = sounds.esc50(folder, (fold,))
     training = sounds.esc50(folder, [other for other in range(1, 6) if other != fold])
     with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(seed)
+        torch.default_generator.manual_seed(seed)
         model = sound_models.kumar(held_out.categories).to(device)
     examples, validation = (sounds.SoundExamples(model, files) for files in (training, held_out))
     card = {"data": training.source, "held_out": held_out.source, "categories": held_out.categories}
@@ -270,30 +270,25 @@ def _resumed(path: Path, settings: dict, model: nn.Module, optimizer: Optimizer)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
         there = state["settings"]
-    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, KeyError, TypeError) as error:
+        there.get, state["model"], state["optimizer"], state["records"]
+    except (OSError, RuntimeError, pickle.UnpicklingError, EOFError, LookupError, TypeError, AttributeError) as error:
         raise ValueError(f"{path} is damaged, or no checkpoint of this version; delete it to begin anew") from error
     if differ := [name for name in settings if there.get(name) != settings[name]]:
         what = "; ".join(f"{name} is {there.get(name)!r} there and {settings[name]!r} here" for name in differ)
         raise ValueError(f"{path} is of a run with other settings: {what}. Give them, or another folder")
-    model.load_state_dict(state["model"])
-    optimizer.load_state_dict(state["optimizer"])
-    return state["records"]
+    try:
+        model.load_state_dict(state["model"])
+        optimizer.load_state_dict(state["optimizer"])
+        return state["records"]
+    except (RuntimeError, KeyError, ValueError) as error:
+        raise ValueError(
+            f"{path} does not fit this model: {error}. Give the model of that run, or another folder"
+        ) from error
 
 
 def _save(path: Path, settings: dict, model: nn.Module, optimizer: Optimizer, records: list[Record]) -> None:
     state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "settings": settings, "records": records}
-    _replace(path, lambda scratch: torch.save(state, scratch))
-
-
-def _replace(path: Path, write: Callable[[Path], Any]) -> None:
-    """Write a file in one step: an interruption leaves what was there before."""
-    scratch = path.with_name(f".{path.name}.{uuid.uuid4().hex}")
-    try:
-        write(scratch)
-        os.replace(scratch, path)
-    except BaseException:
-        scratch.unlink(missing_ok=True)
-        raise
+    replace(path, lambda scratch: torch.save(state, scratch))
 
 
 if __name__ == "__main__":

@@ -24,6 +24,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from wam.audio import waveforms
 from wam.frames import full_precision
 
 __all__ = ["MINIMUM", "RATE", "Contents", "FrontEnd", "YAMNet", "read"]
@@ -98,7 +99,9 @@ def read(path: str | os.PathLike) -> Contents:
             f"{path} has no class names appended as a zip archive; wam.assets.fetch provides a file that has"
         )
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
-        categories = archive.read("yamnet_label_list.txt").decode().splitlines()
+        if (names := "yamnet_label_list.txt") not in archive.namelist():
+            raise ValueError(f"{path} has an archive without {names}; wam.assets.fetch provides the right file")
+        categories = archive.read(names).decode().splitlines()
 
     model = tflite.Model.GetRootAsModel(content, 0)
     graph, kinds = model.Subgraphs(0), tflite.BuiltinOperator
@@ -169,26 +172,18 @@ class FrontEnd(nn.Module):
 
     def __init__(self, window: Tensor, mel: Tensor, offset: Tensor) -> None:
         super().__init__()
-        self.minimum = MINIMUM
+        self.minimum, self.hop = MINIMUM, _HOP
         for name, table in (("window", window), ("mel", mel), ("offset", offset)):
             self.register_buffer(name, table.clone())
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.ndim != 3 or x.shape[1] != 1:
-            raise ValueError(f"YAMNet takes waveforms (batch, 1, samples) at {RATE} Hz, got shape {tuple(x.shape)}")
-        if x.shape[2] < MINIMUM:
-            raise ValueError(
-                f"YAMNet needs at least {MINIMUM} samples ({MINIMUM / RATE} s at {RATE} Hz), got {x.shape[2]}: "
-                "take a longer clip (Clip.fit repeats a short one)"
-            )
-        if x.dtype != (mine := self.mel.dtype):
-            raise TypeError(f"YAMNet is in {mine}, the sound in {x.dtype}; convert one with .to({mine})")
         with full_precision(x.device):
             magnitude = torch.fft.rfft(self._frames(x), _FFT).abs()
             return F.linear(magnitude, self.mel, self.offset).log()[:, None]
 
     def _frames(self, x: Tensor) -> Tensor:
         """The windowed frames, ``(batch, frames, 400)``."""
+        x = waveforms(x, MINIMUM, RATE, self.mel)
         missing = (MINIMUM - x.shape[2]) % (_PATCH_HOP * _HOP)
         return F.pad(x[:, 0], (0, missing)).unfold(1, _FRAME, _HOP) * self.window
 
@@ -222,7 +217,7 @@ class FrontEnd(nn.Module):
         heard = cover.nonzero()[:, 0]
         bins = torch.arange(len(cover), device=x.device).clamp(int(heard[0]), int(heard[-1]))
         with full_precision(x.device):
-            gain = mask[:, 0] @ (self.mel / cover.clamp_min(1e-12))[:, bins]
+            gain = mask[:, 0].to(x) @ (self.mel / cover.clamp_min(1e-12))[:, bins]
             parts = torch.fft.irfft(torch.fft.rfft(frames, _FFT) * gain, _FFT)[..., :_FRAME] * self.window
             length = (frames.shape[1] - 1) * _HOP + _FRAME
             squares = self.window.square().expand(1, frames.shape[1], _FRAME)
