@@ -102,8 +102,10 @@ def main() -> None:
                 model, x, target, frame=f, steps=n, nodes=r
             )
     if layer is not None:
-        calls["SG haar, layer"] = lambda: wam.smoothgrad(
-            model, x, target, frame=wam.Wavelet("haar", levels=3, ndim=ndim), samples=n, layer=layer
+        frame = wam.Wavelet("haar", levels=3, ndim=ndim)
+        calls["SG haar, layer"] = lambda: wam.smoothgrad(model, x, target, frame=frame, samples=n, layer=layer)
+        calls["IG haar geometric, layer"] = lambda: wam.integrated_gradients(
+            model, x, target, frame=frame, steps=n, nodes="geometric", layer=layer
         )
 
     seconds = interleaved(calls, args.rounds, args.device)

@@ -105,7 +105,7 @@ def say(text):
 #
 # Every clip is made mono, brought to the rate of the network, cut to the stretch with the most energy (or repeated,
 # where it is shorter than that), and divided by its largest magnitude, as in the authors' code. YAMNet takes anything
-# from 0.975 s on. MEMORY
+# from 0.975 s on.
 
 # %% tags=["remove-stderr"]
 device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -195,6 +195,32 @@ say(text + " The experiments below are about those that are right; the mistakes 
 # %% tags=["hide-input"]
 said = dict.fromkeys([hero, *[i for i in listen if i != hero][-2:], *wrong[:2]])
 players({called[i]: clips[i].samples for i in list(said)[:4]}, rate, "Four of the clips, as the network hears them.")
+
+# %% [markdown]
+# **How long may a clip be?** As long as one gradient of it fits into memory. What a pass has to keep until its gradient
+# is taken grows with the length; explanations add a handful of arrays as long as the clip, however many gradients they
+# average, if `max_batch` is 1.
+
+
+# %%
+def activations(inputs):
+    """Megabytes that autograd keeps of one pass of one clip until its gradient is taken."""
+    kept = {}
+
+    def keep(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        output = listener(inputs.clone().requires_grad_())  # it holds them until they are counted
+    return sum(kept.values()) / 1e6 * len(output)
+
+
+# %% tags=["hide-input"]
+minute = listener.prepare(clips[hero].fit(60.0))
+say(f"A minute of sound holds **{activations(minute):.0f} MB** per gradient in {listener.name}, {seconds:g} seconds "
+    f"{activations(x[hero : hero + 1]):.0f} MB; the clip itself has {minute.nbytes / 1e6:.1f} MB. "
+    "`benchmarks/memory.py` measures whole processes.")  # fmt: skip
 
 # %% [markdown]
 # ## How the wavelet transform hears
@@ -459,15 +485,14 @@ fig, axes = plt.subplots(2, 1, figsize=(plots.WIDTH, 5), sharex=True)
 mel, gamma = (c.bands[0, "pixel"][0, 0].T.cpu() for c in (layer.coefficients, layer.attributions))
 top = float(gamma.abs().quantile(0.995))
 for ax, picture, how in ((axes[0], mel, {}), (axes[1], gamma, {"cmap": "PuOr", "vmin": -top, "vmax": top})):
-    ax.imshow(picture, origin="lower", aspect="auto", **how)
-    ax.set_ylabel("mel band")
+    extent = (0, mel.shape[1] * listener.front_end.hop / rate, 0, len(mel))
+    ax.imshow(picture, origin="lower", aspect="auto", extent=extent, **how)
+    ax.set(ylabel="mel band", xlim=(0, seconds))
 axes[0].set_title(f"{called[hero]}: log-mel spectrogram", loc="left")
 axes[1].set_title("its attributions, by (4.1): for (violet), against (orange)", loc="left")
-axes[1].set_xlabel("frame")
-alt = (
-    f"The log-mel spectrogram of the {called[hero]}, and below it the signed attributions of its cells, with a sum of "
-)
-alt += f"{float(gamma.sum()):.2f}; the score changes by {change[k]:.2f}."
+axes[1].set_xlabel("seconds")
+alt = f"The log-mel spectrogram of the {called[hero]}, and below it the signed attributions of its cells, with a sum "
+alt += f"of {float(gamma.sum()):.2f}; the score changes by {change[k]:.2f}."
 book.figure(fig, alt, "The same explanation, from the same passes, at the spectrogram.")
 
 # %% [markdown]
@@ -512,24 +537,16 @@ say(f"The prediction does not alter for **{sum(bool(holds[i]) for i in listen)} 
 #
 # And it is compared with others who choose as many coefficients. **|z|** takes the largest ones and asks no network:
 # plain wavelet denoising, as old as wavelets. **Random** takes any. The **oracle** knows the clean clip, and takes
-# those that bring the sound nearest to it: the upper end of the scale. The **mel mask** is no wavelet at all: the top
-# share of the cells of the spectrogram, by (4.1), as a filter ([`FrontEnd.filter`](../book/api.md)).
+# those that bring the sound nearest to it ([`controls.oracle`](../book/api.md)): the upper end of the scale. The **mel
+# mask** is no wavelet at all: the top share of the cells of the spectrogram, by (4.1), as a filter
+# ([`FrontEnd.filter`](../book/api.md)).
 
 
 # %%
-def oracle(e, target):
-    """The ranking that knows the clean part: by how much nearer a coefficient brings the sound to it."""
-    clean, spec = e.frame.analysis(target).pack()
-    rest = e.coefficients.pack()[0] - clean
-    gain = clean.square() - rest.square()
-    gain = gain - gain.flatten(1).amin(1)[:, None, None]
-    return replace(e, attributions=wam.Coefficients.unpack(gain, spec), method="oracle")
-
-
 def with_controls(made, target):
     ig = made["WAM-IG"]
     blind = {"|z|": controls.magnitude(ig), "random": controls.random(ig, seed)}
-    return made | blind | {"oracle": oracle(ig, target)}
+    return made | blind | {"oracle": controls.oracle(ig, target)}
 
 
 # %%
@@ -703,24 +720,19 @@ book.table(head, rows, "Mixtures:")
 #    \frac{\lVert S(m \odot W x_{target}) \rVert^2 / \lVert x_{target} \rVert^2}
 #         {\lVert S(m \odot W x_{other}) \rVert^2 / \lVert x_{other} \rVert^2} \tag{4.2} $$
 #
-# in decibels. At 0 dB the mask passes equal shares of both: it does not tell them apart. And there is a question that
-# only a method with a network can answer: in the *same* mixture, ask for the **other** class. If the explanation is
-# about the class, the selectivity must move.
+# in decibels ([`audio.passed`](../book/api.md)). At 0 dB the mask passes equal shares of both: it does not tell them
+# apart. Two controls ask no network: **|z|** takes what is loud, and **1/|z|** what is faint. And there is a question
+# that only a method with a network can answer: in the *same* mixture, ask for the **other** class. If the explanation
+# is about the class, the selectivity must move.
 
 
 # %%
-def passed(e, share, parts):
-    """The share of the energy of each part that the mask lets through."""
-    gains = audio.mask(e, fraction=share)
-    through = (e.frame.synthesis(gains * e.frame.analysis(part)) for part in parts)
-    return [(y.square().sum((1, 2)) / part.square().sum((1, 2))).clamp(min=1e-9) for y, part in zip(through, parts)]
-
-
 def selectivity(ranked, parts, pairs, gain):
     """A row per ranking and pair, for the smallest share that is kept."""
     rows = []
     for name, e in ranked.items():
-        both = [share.double().cpu().tolist() for share in passed(e, few, parts)]
+        gains = audio.mask(e, fraction=few)
+        both = [audio.passed(gains, part, e.frame).double().clamp(min=1e-9).tolist() for part in parts]
         for (a, b), own, other in zip(pairs, *both):
             rows.append((gain, name, called[a], called[b], own, other, 10 * np.log10(own / other)))
     return pd.DataFrame(rows, columns=["gain", "ranking", "target", "second", "own", "other", "selectivity"])
@@ -730,17 +742,18 @@ def selectivity(ranked, parts, pairs, gain):
 def asked(pairs, gain):
     """All rankings of these mixtures; from gain 1 on, also for the class of the second clip."""
     first, second = ([pair[k] for pair in pairs] for k in (0, 1))
-    inputs, parts = mixed(pairs, gain), (x[first], gain * x[second])
+    inputs, parts, ranked = mixed(pairs, gain), (x[first], gain * x[second]), {}
     options = {"frame": frame, "max_batch": max_batch}
-    nodes = {"steps": -(-steps // 2), "nodes": "geometric"}
-    ig = wam.integrated_gradients(listener, inputs, labels[first], **options, **nodes)
-    sg = wam.smoothgrad(listener, inputs, labels[first], samples=-(-steps // 8), seed=seed, **options)
-    ranked = with_controls({"WAM-IG": ig, "WAM-SG": sg}, parts[0])
-    if gain >= 1:
-        ranked["WAM-IG, other class"] = wam.integrated_gradients(listener, inputs, labels[second], **options, **nodes)
-    return selectivity(ranked, parts, pairs, gain)
+    for ending, target in (("", first), (", other class", second))[: 1 + (gain >= 1)]:
+        given = (listener, inputs, labels[target])
+        ranked["WAM-IG" + ending] = wam.integrated_gradients(*given, steps=-(-steps // 2), nodes="geometric", **options)
+        ranked["WAM-SG" + ending] = wam.smoothgrad(*given, samples=-(-steps // 8), seed=seed, **options)
+    z = ranked["WAM-IG"].coefficients
+    faint = replace(ranked["WAM-IG"], attributions=z.map(lambda band: 1 / band.abs().clamp_min(1e-6)))
+    return selectivity(with_controls(ranked, parts[0]) | {"1/|z|": faint}, parts, pairs, gain)
 
 
+# %%
 overlaps = pd.concat([asked(pairs, gain) for gain, pairs in trusted.items() if pairs], ignore_index=True)
 
 # %% [markdown]
@@ -751,7 +764,7 @@ overlaps = pd.concat([asked(pairs, gain) for gain, pairs in trusted.items() if p
 # %% tags=["hide-input"]
 per_target = overlaps.groupby(["gain", "ranking", "target"], sort=False)["selectivity"].mean().reset_index()
 selective = comparison.summary(per_target, ["gain", "ranking"], "selectivity").set_index(["gain", "ranking"])
-NAMES = ["WAM-IG", "WAM-IG, other class", "WAM-SG", "|z|", "random", "oracle"]
+NAMES = ["WAM-IG", "WAM-IG, other class", "WAM-SG", "WAM-SG, other class", "|z|", "1/|z|", "random", "oracle"]
 used = [gain for gain in gains if trusted[gain]]
 
 
@@ -773,25 +786,26 @@ for n, name in enumerate(NAMES):
     at = [k for k, gain in enumerate(used) if (gain, name) in selective.index]
     part = selective.loc[[(used[k], name) for k in at]]
     off = (part["mean"] - part["low"]).clip(lower=0), (part["high"] - part["mean"]).clip(lower=0)
-    ax.errorbar(np.array(at) + (n - 2.5) * 0.12, part["mean"], off, fmt="oosD^v"[n], label=name, color=plots.COLOURS[n])
+    style = {"fmt": "oosDP^v*"[n], "color": plots.COLOURS[(n // 2 if n < 4 else n - 2) % len(plots.COLOURS)]}
+    style["mfc"] = "white" if name.endswith("other class") else None
+    ax.errorbar(np.array(at) + (n - 3.5) * 0.1, part["mean"], off, label=name, **style)
 ax.axhline(0, color="0.3", linewidth=0.8)
-ax.set_xticks(range(len(used)), [f"gain {gain:g}" for gain in used])
-ax.set_ylabel("selectivity in dB")
+ax.set(xticks=range(len(used)), xticklabels=[f"gain {gain:g}" for gain in used], ylabel="selectivity in dB")
 ax.grid(axis="y")
 fig.legend(*ax.get_legend_handles_labels(), loc="outside upper center", ncols=3)
 means = [f"{name} " + ", ".join(cell(gain, name) for gain in used) for name in NAMES]
-alt = f"Points with intervals: the selectivity of six rankings at gains {', '.join(f'{g:g}' for g in used)}. "
-book.figure(fig, alt + "; ".join(means) + ".", "Above 0: the mask lets more of the target through than of the other.")
+alt = "Points with intervals: the selectivity of eight rankings, gain by gain. " + "; ".join(means) + "."
+book.figure(fig, alt, "Above 0: the mask lets more of the target through than of the other.")
 
 # %% tags=["hide-input"]
-moved, above = {}, {}
+moved, above, fainter, shifted = {}, {}, {}, {}
+versus_ = {("WAM-IG", "WAM-IG, other class"): moved, ("WAM-IG", "|z|"): above}
+versus_ |= {("WAM-SG", "WAM-SG, other class"): shifted, ("WAM-SG", "1/|z|"): fainter}
 for gain in used:
     part = per_target[per_target["gain"] == gain]
-    for rival, into in (("WAM-IG, other class", moved), ("|z|", above)):
+    for (one, rival), into in versus_.items():
         if rival in set(part["ranking"]):
-            both = comparison.differences(
-                part, "WAM-IG", rival, "gain", "selectivity", column="ranking", inputs="target"
-            )
+            both = comparison.differences(part, one, rival, "gain", "selectivity", column="ranking", inputs="target")
             into[gain] = tuple(both.iloc[0][["mean", "low", "high"]])
 
 
@@ -830,10 +844,10 @@ if moved:
 say(text)
 
 # %% [markdown]
-# And SmoothGrad? It goes its own way, and the reason is in the front end. A gradient is large where a small change has
-# a large effect. Through a logarithm, that is where the sound is *faint*: the derivative of $\log |X|$ is $1 / |X|$.
-# Multiplied by $z$, as integrated gradients do, this cancels. How do the mean magnitudes in windows of 20 ms go
-# together, within one octave?
+# And SmoothGrad? It leans the other way, and the reason is in the front end. A gradient is large where a small change
+# has a large effect. Through a logarithm, that is where the sound is *faint*: the derivative of $\log |X|$ is
+# $1 / |X|$. Multiplied by $z$, as integrated gradients do, this cancels. How do the mean magnitudes in windows of 20 ms
+# go together, within one octave?
 
 
 # %% tags=["hide-input"]
@@ -866,10 +880,14 @@ book.table(("ranking", *(f"gain {gain:g}" for gain in used)), rows, title)
 text = f"At gain {quiet:g} the selectivity of WAM-SG is {sg[quiet]['mean']:.1f} dB, at gain {loud:g} "
 text += f"{sg[loud]['mean']:.1f} dB. "
 if np.mean(slopes["WAM-SG"]) < 0 < np.mean(slopes["WAM-IG"]) and sg[quiet]["mean"] > sg[loud]["mean"]:
-    text += "**WAM-SG prefers what is faint**, in each octave: the pauses of the louder sound. There the other one is "
-    text += "heard alone, which makes the selectivity high where the target is quiet. But of the target too, its mask "
-    text += f"lets through {100 * lets.loc[quiet, 'WAM-SG']['own']:.2g} % of the energy only: that is no sign that it "
-    text += "was recognised."
+    text += "**WAM-SG prefers what is faint**: the pauses of the louder sound, where the other one is heard alone. "
+    text += f"1/|z|, which knows no network, does the same ({selective.loc[quiet, '1/|z|']['mean']:.1f} dB and "
+    text += f"{selective.loc[loud, '1/|z|']['mean']:.1f} dB). "
+text += f"WAM-SG minus 1/|z|: {listed(fainter)}; own class minus other class: {listed(shifted) or '–'}. "
+sure = [g for g, (_, low, _) in shifted.items() if low > 0]
+text += f"By the intervals it depends on the class at gain {' and '.join(f'{g:g}' for g in sure)}. " if sure else ""
+text += "But of the target, too, its mask lets through little: "
+text += f"{100 * lets.loc[quiet, 'WAM-SG']['own']:.2g} % of the energy at gain {quiet:g}."
 say(text)
 
 # %% [markdown]
@@ -898,7 +916,8 @@ for k, (a, b) in enumerate(theirs_too):
     marked = {names[0]: importance(both, rate, k, fraction=few).cpu()}
     fig, alt = spectra(three, rate, marked)
     parts = x[[a]], gains[0] * x[[b]]
-    own, other = (100 * float(share) for share in passed(both[k], few, parts))
+    gate = audio.mask(both[k], fraction=few)
+    own, other = (100 * float(audio.passed(gate, part, frame)) for part in parts)
     text = (
         f"{names[0]}, gain {gains[0]:g}: prediction {'holds' if still[k] else 'changes'}; the mask passes {own:.0f} % "
     )

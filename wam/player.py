@@ -36,7 +36,8 @@ def players(sounds: Mapping[str, Tensor], rate: int, caption: str | None = None)
     Raises
     ------
     TypeError, ValueError
-        For no sound, or one that is not a :class:`wam.audio.Clip` or has a peak above 1; the message names the label.
+        For no sound, or one of which no :class:`wam.clips.Clip` can be made, or that has a peak above 1; the message
+        names the label.
 
     Examples
     --------

@@ -74,7 +74,7 @@ class SoundClassifier(nn.Module):
     def prepare(self, clips: Clip | Iterable) -> Tensor:
         """Batch ``(batch, 1, n)`` in the model's dtype and on its device; the samples themselves are not changed.
 
-        ``clips`` is a :class:`wam.audio.Clip`, several of them, or several :class:`wam.sounds.LabelledSound`.
+        ``clips`` is a :class:`wam.clips.Clip`, several of them, or several :class:`wam.sounds.LabelledSound`.
 
         Raises
         ------
@@ -237,7 +237,7 @@ def kumar(classes: int | Iterable[str] = 50) -> SoundClassifier:
     """The classifier of the paper's sounds, untrained: :class:`KumarCNN` behind :class:`wam.audio.LogMel`.
 
     44.1 kHz, at least 65,024 samples (1.475 s). The authors' code divides every clip by its largest magnitude first:
-    :meth:`wam.audio.Clip.normalised`.
+    :meth:`wam.clips.Clip.normalised`.
 
     Parameters
     ----------

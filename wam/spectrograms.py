@@ -121,9 +121,9 @@ def spectrogram(
     db = 10 * (level / top).clamp(min=1e-30).log10()
     extent = (-step / 2, x, khz - y, y)
     ax.imshow(db.numpy(), origin="lower", aspect="auto", extent=extent, vmin=FLOOR, vmax=0, interpolation="bilinear")
-    if marked is not None:
-        if marked.shape != level.shape:
-            raise ValueError(f"marked is on a grid {tuple(marked.shape)}, the spectrogram on {tuple(level.shape)}")
+    if marked is not None and marked.shape != level.shape:
+        raise ValueError(f"marked is on a grid {tuple(marked.shape)}, the spectrogram on {tuple(level.shape)}")
+    if marked is not None and min(level.shape) > 1:  # one frame has no outline
         grid = np.arange(level.shape[1]) * step, np.linspace(0, khz, level.shape[0])
         lines = ax.contour(*grid, marked.double().cpu().numpy(), [0.5], colors=MARK, linewidths=0.9)
         lines.set_path_effects([withStroke(linewidth=2.0, foreground="black", alpha=0.6)])
