@@ -1386,7 +1386,8 @@ book.compare([dict(zip(columns, row)) for row in rows])
 #   the denoiser to beat. On this page they are not beaten.
 # - To tell the target from the loud part, make the target the quiet one; to tell the class from the sound, ask the same
 #   mixture for the other class.
-# - Gradients through a logarithm prefer what is faint, integrated gradients what is loud. Neither is the animal.
+# - Gradients through a logarithm lean to what is faint, integrated gradients to what is loud. How much of either is about
+#   the class, only the other question tells.
 # - Numbers of waveforms and of spectrograms do not compare. Each domain needs its own controls.
 #
 # ## Exercises

@@ -59,6 +59,7 @@ class LogMel(nn.Module):
         self.decibels = AmplitudeToDB("power", top_db=None)
 
     def forward(self, x: Tensor) -> Tensor:
+        """Spectrograms ``(batch, 1, frames, mels)`` of waveforms ``(batch, 1, n)``."""
         waveforms(x, self.minimum, self.rate, self.power.mel_scale.fb)
         with full_precision(x.device):
             return self.decibels(self.power(x)).transpose(2, 3)

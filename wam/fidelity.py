@@ -49,8 +49,9 @@ def mu_fidelity(
     with :math:`g = |\gamma|`, or :math:`g = \gamma` for ``ranking="signed"``. All explanations must be in one frame and
     of one target: the subsets, and the passes of the model, are shared by them all (``subsets`` inputs per sample).
 
-    As released, features are the cells of a 28 by 28 grid over the mosaic, the map is blurred (:data:`MAP_BLUR`) before
-    it is summed, the absent state is that of the random half of the cells, of 128, that lowers the output most, and
+    As released, features are the cells of a 28 by 28 grid over the mosaic, the map is blurred
+    (:data:`wam.fidelity.MAP_BLUR`) before it is summed, the absent state is that of the random half of the cells, of
+    128, that lowers the output most, and
     **the number printed is the mean of the correlation and its p-value**: no correlation at all then gives about 0.25
     (the p-value is uniform), a perfect one 0.5.
 

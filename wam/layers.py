@@ -14,12 +14,14 @@ The path :math:`h(x_\alpha)` is not straight, so the last is not the mean gradie
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
 
-from wam.scoring import Model
+Model = Callable[[Tensor], Tensor]
+"""Anything that maps a batch ``(batch, channels, *spatial)`` to scores ``(batch, classes)``."""
 
 Layer = nn.Module | str
 """A module of the model, or its dotted name."""
@@ -87,7 +89,7 @@ class Tap:
     torch.Size([4, 2, 6])
     """
 
-    def __init__(self, model: Model, layer: Layer) -> None:
+    def __init__(self, model: Callable[[Tensor], Tensor], layer: nn.Module | str) -> None:
         self.name, self._layer = find(model, layer)
         self.live: Tensor | None = None
         self.gradient: Tensor | None = None

@@ -2,18 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from wam.layers import Tap
-
-Model = Callable[[Tensor], Tensor]
-"""Anything that maps a batch ``(batch, channels, *spatial)`` to scores ``(batch, classes)``."""
+from wam.layers import Model, Tap
 
 
 @contextmanager

@@ -68,7 +68,7 @@ class SoundClassifier(nn.Module):
         self.pretrained = pretrained
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits ``(batch, classes)`` of waveforms ``(batch, 1, n)`` at :attr:`rate`; ``n`` is at least the minimum."""
+        """Logits ``(batch, classes)`` of waveforms ``(batch, 1, n)`` at its ``rate``; ``n`` is at least the minimum."""
         return self.network(self.front_end(x))
 
     def prepare(self, clips: Clip | Iterable) -> Tensor:
@@ -213,6 +213,7 @@ class KumarCNN(nn.Module):
         self.classifier = nn.Conv2d(1024, classes, 1)
 
     def forward(self, mel: Tensor) -> Tensor:
+        """Logits ``(batch, classes)`` of spectrograms ``(batch, 1, frames, 128)``."""
         if mel.ndim != 4 or mel.shape[1] != 1 or mel.shape[2] < self.FRAMES or mel.shape[3] != self.MELS:
             raise ValueError(
                 f"the network of Kumar et al. takes spectrograms (batch, 1, frames, {self.MELS}) of {self.FRAMES} "

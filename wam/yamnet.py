@@ -177,6 +177,7 @@ class FrontEnd(nn.Module):
             self.register_buffer(name, table.clone())
 
     def forward(self, x: Tensor) -> Tensor:
+        """Spectrograms ``(batch, 1, frames, 64)`` of waveforms ``(batch, 1, n)``."""
         with full_precision(x.device):
             magnitude = torch.fft.rfft(self._frames(x), _FFT).abs()
             return F.linear(magnitude, self.mel, self.offset).log()[:, None]
@@ -271,6 +272,7 @@ class YAMNet(nn.Module):
         self.to(memory_format=torch.channels_last)  # faster on a CPU
 
     def forward(self, mel: Tensor) -> Tensor:
+        """Logits ``(batch, classes)`` of spectrograms ``(batch, 1, frames, 64)``."""
         logits = self.patch_logits(mel)
         return F.logsigmoid(logits).logsumexp(1) - F.logsigmoid(-logits).logsumexp(1)
 
