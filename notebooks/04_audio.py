@@ -955,7 +955,8 @@ for k, (a, b) in enumerate(theirs_too):
 
 # %% tags=["hide-input"]
 table = overlaps[(overlaps["gain"] == quiet) & (overlaps["ranking"] == "WAM-IG")]
-a, b = (called.index(name) for name in table.loc[table["selectivity"].idxmax(), ["target", "second"]])
+names = table.loc[table["selectivity"].idxmax(), ["target", "second"]]
+a, b = (next(i for i in listen if called[i] == name) for name in names)
 asked_for = torch.stack([labels[a], labels[b]])
 two = wam.integrated_gradients(listener, mixed([(a, b)], quiet).expand(2, -1, -1), asked_for, **kind)
 heard_two = [c.cpu() for c in audio.interpretation(two, fraction=few)]
