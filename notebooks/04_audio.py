@@ -986,8 +986,8 @@ book.slider(figures, said, alts, caption, label="Mixture")
 # listenable explanations". A coefficient that is there, with a neighbour that is not, rings. Two remedies are known
 # from the denoising of sound: longer wavelets, and soft masks, whose gain rises with $|\gamma|$ from 0 to 1 instead of
 # jumping (`audio.interpretation(..., soft=True)`). And there is the authors' own rule: keep what exceeds a share of the
-# largest of its *band*, so that every octave keeps something (they rank gradients; here it ranks WAM-IG, as the others
-# do, at two shares). All from the same gradients.
+# largest of its *band*, so that every octave keeps something. They apply it to gradients, and so do we, with two
+# thresholds, since theirs is not stated. The other masks are of one WAM-IG; the last control asks no network.
 
 # %%
 ours, gradients = explained("noise", held)["WAM-IG"], as_released("noise", held)["WAM-SG"]
@@ -1126,8 +1126,8 @@ players(three, rate, "True relative levels.")
 # deletion curve; [`metrics.faithfulness_on_spectra`](../book/api.md) gives the same number by itself, which the page
 # checks below.)
 #
-# Two domains are ranked. WAM ranks the coefficients of the *waveform* (Table 2), in the paper's frame, Haar with three
-# levels. The baselines rank the cells of the *spectrogram*, with the network behind the front end as their model, and
+# Two domains are ranked. WAM ranks the coefficients of the *waveform* (Table 2), with Haar and three levels, as the
+# authors do for images; for sounds, the paper does not say. The baselines rank the cells of the *spectrogram*, with the network behind the front end as their model, and
 # so does WAM in Table 5, by the passes above. What is absent is silence: 0 on the waveform; at the spectrogram the
 # spectrogram of silence, which is far from 0. As in chapter 08, each domain has its controls.
 
