@@ -987,7 +987,7 @@ book.slider(figures, said, alts, caption, label="Mixture")
 # from the denoising of sound: longer wavelets, and soft masks, whose gain rises with $|\gamma|$ from 0 to 1 instead of
 # jumping (`audio.interpretation(..., soft=True)`). And there is the authors' own rule: keep what exceeds a share of the
 # largest of its *band*, so that every octave keeps something. They apply it to gradients, and so do we, with two
-# thresholds, since theirs is not stated. The other masks are of one WAM-IG; the last control asks no network.
+# thresholds, since theirs is not stated. The other masks are of one WAM-IG; |z| asks no network.
 
 # %%
 ours, gradients = explained("noise", held)["WAM-IG"], as_released("noise", held)["WAM-SG"]
@@ -1127,9 +1127,10 @@ players(three, rate, "True relative levels.")
 # checks below.)
 #
 # Two domains are ranked. WAM ranks the coefficients of the *waveform* (Table 2), with Haar and three levels, as the
-# authors do for images; for sounds, the paper does not say. The baselines rank the cells of the *spectrogram*, with the network behind the front end as their model, and
-# so does WAM in Table 5, by the passes above. What is absent is silence: 0 on the waveform; at the spectrogram the
-# spectrogram of silence, which is far from 0. As in chapter 08, each domain has its controls.
+# authors do for images; for sounds, the paper does not say. The baselines rank the cells of the *spectrogram*, with the
+# network behind the front end as their model, and so does WAM in Table 5, by the passes above. What is absent is
+# silence: 0 on the waveform; at the spectrogram the spectrogram of silence, which is far from 0. As in chapter 08, each
+# domain has its controls.
 
 
 # %%
