@@ -21,7 +21,7 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
-from wam import benchmark, data, models, tables
+from wam import benchmark, data, models, records, tables
 
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ("torch", "torchvision", "timm", "ptwt", "captum", "torchcam", "scipy", "numpy")
@@ -50,7 +50,7 @@ def main() -> None:
 
 def store(name: str, place: Path, seconds: int, jobs: int, facts: dict[str, Any]) -> None:
     """Keep a finished run's table within the package, and beside it what it was computed on."""
-    (tables.RESULTS / f"{name}.parquet").write_bytes((place / "table.parquet").read_bytes())
+    (records.RESULTS / f"{name}.parquet").write_bytes((place / "table.parquet").read_bytes())
     commit = ["git", "-C", str(ROOT), "describe", "--always", "--dirty"]
     provenance = {
         "date": datetime.now(UTC).date().isoformat(),
@@ -60,7 +60,7 @@ def store(name: str, place: Path, seconds: int, jobs: int, facts: dict[str, Any]
         **facts,
         "versions": {package: version(package) for package in PACKAGES},
     }
-    (tables.RESULTS / f"{name}.json").write_text(json.dumps(provenance, indent=1) + "\n")
+    (records.RESULTS / f"{name}.json").write_text(json.dumps(provenance, indent=1) + "\n")
 
 
 if __name__ == "__main__":

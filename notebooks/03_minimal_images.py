@@ -78,7 +78,7 @@ from scipy import stats
 from torch.nn.functional import interpolate
 
 import wam
-from wam import book, comparison, content, controls, data, minimal, models, plots, tables
+from wam import book, comparison, content, controls, data, minimal, models, pareto, plots, records
 
 book.start(chapter="03_minimal_images", profile=profile, seed=seed)
 
@@ -393,7 +393,7 @@ head = ("objective", "α (mean)", "α / N (sum)", "gone", "score / photograph's"
 book.table(head, rows, f"{first.name}, medians over photographs (probability: mean):")
 
 # %% tags=["hide-input"]
-relative = {title: minimal.front(part.assign(score=part["score"] / part["original"]))
+relative = {title: pareto.front(part.assign(score=part["score"] / part["original"]))
             for title, part in (("score", walked), ("hinge", hinged))}  # fmt: skip
 line = relative["score"].sort_values("alpha")
 top, above = line["score"].max(), line[line["score"] >= 1]
@@ -1077,7 +1077,7 @@ display(Markdown(text))
 # page.
 
 # %% tags=["hide-input"]
-full, provenance = (here, {}) if profile == "paper" else tables.stored("minimal_images")
+full, provenance = (here, {}) if profile == "paper" else records.stored("minimal_images")
 full = pd.concat([full, ranked]) if profile == "paper" else full
 full = full[full["network"].isin(names)]
 told = {}
@@ -1155,7 +1155,7 @@ best = {n: pick(full, "sparsity_at_score", network=n) for n in names}
 end = masks[(masks["network"] == first.name) & (masks["objective"] == "score")].astype({"score": float})
 end = (end["score"] / end["original"])[end["alpha"] == end["alpha"].max()]
 front = masks[(masks["network"] == first.name) & (masks["objective"] == "score")]
-front = minimal.front(front.assign(score=front["score"] / front["original"], alpha_sum=front["alpha"] / size))
+front = pareto.front(front.assign(score=front["score"] / front["original"], alpha_sum=front["alpha"] / size))
 low, high = front[front["alpha"] <= 100]["score"].min(), front["score"].max()
 high_sum = front[front["alpha_sum"] <= 100]["score"].min()
 

@@ -77,6 +77,7 @@ from scipy import stats
 
 import wam
 from wam import baselines, benchmark, book, comparison, controls, data, metrics, models, plots, released, tables
+from wam.explanation import in_frame
 
 book.start(chapter="08_evaluation", profile=profile, seed=seed)
 
@@ -279,7 +280,7 @@ display(Markdown(f"This run: {len(cases)} pairs of network and photograph, **{fo
 
 # %% tags=["hide-input"]
 here = {"settings": settings, "source": "this run"}
-full, provenance = tables.stored() if profile == "embedded" else (table, here)
+full, provenance = wam.records.stored() if profile == "embedded" else (table, here)
 full = full[full["model"].isin(names)]
 told = {}
 for key, value in provenance.items():
@@ -326,7 +327,7 @@ display(Markdown(text))
 COLUMN = {"efficientnet_lite0": "EfficientNet", "mobilenet_v2": "Mean", "resnet18": "ResNet"}
 COLUMN |= {"convnext_small": "ConvNext", "efficientnet_b0": "EfficientNet", "deit_tiny": "DeiT"}
 COLUMN = {name: COLUMN.get(name, "Mean") for name in names}
-METHODS = tables.paper(1)["method"].tolist()
+METHODS = wam.records.paper(1)["method"].tolist()
 WAM = ["WAM-IG", "WAM-SG"]
 PIXEL = [method for method in METHODS if method not in WAM]
 rows = full.dropna(subset=["method", "metric"])
@@ -347,7 +348,7 @@ def measured(metric, protocol, methods, domain=None):
 
 def printed(number):
     """The paper's table, in rows like ours, each network with the column that stands beside it."""
-    wide = tables.paper(number).rename(columns={"ResNet-18": "ResNet"})
+    wide = wam.records.paper(number).rename(columns={"ResNet-18": "ResNet"})
     wide = wide if "metric" in wide else wide.assign(metric={1: "faithfulness", 3: "mu-fidelity"}[number])
     parts = [wide[["metric", "method"]].assign(model=name, mean=wide[COLUMN[name]]) for name in names]
     return pd.concat(parts).assign(low=np.nan, high=np.nan)
@@ -746,7 +747,7 @@ x, target = torch.cat([prepared(i)[0] for i in chosen]), torch.tensor([files.lab
 options = {"frame": wam.Pixel(), "max_batch": max_batch}
 sg = wam.smoothgrad(model, x, target, samples=few_steps, seed=seed, **options)
 ig = wam.integrated_gradients(model, x, target, steps=few_steps, **options)
-wavelets = {"WAM-SG": tables.in_frame(sg, frame), "WAM-IG": tables.in_frame(ig, frame)}
+wavelets = {"WAM-SG": in_frame(sg, frame), "WAM-IG": in_frame(ig, frame)}
 cam = baselines.gradcam_plus_plus(model, x, target, max_batch=max_batch)
 plain = {"SmoothGrad": sg, "Integrated Gradients": ig, "GradCAM++": cam}
 plain |= wavelets | {"|z|": controls.magnitude(wavelets["WAM-IG"])}
@@ -769,9 +770,9 @@ def averaged(e):
     return replace(e, attributions=c.map(lambda band: band.mean(1, keepdim=True)))
 
 
-trials = {title: faithful(plain, replace(wam.perturbation.EQUATIONS, **change)) for title, change in changes.items()}
+trials = {title: faithful(plain, replace(wam.protocol.EQUATIONS, **change)) for title, change in changes.items()}
 trials["area over its peak"] = {m: replace(curve, peak=True) for m, curve in trials["the equations"].items()}
-trials["channels averaged first"] = faithful({m: averaged(e) for m, e in plain.items()}, wam.perturbation.EQUATIONS)
+trials["channels averaged first"] = faithful({m: averaged(e) for m, e in plain.items()}, wam.protocol.EQUATIONS)
 
 
 # %%
@@ -785,9 +786,9 @@ def maps(part):
 
 together, parts = maps(slice(None)), [slice(k, k + 1) for k in range(len(chosen))]
 alone = [maps(part) for part in parts]
-single = [faithful(made, wam.perturbation.EQUATIONS, part) for made, part in zip(alone, parts)]
+single = [faithful(made, wam.protocol.EQUATIONS, part) for made, part in zip(alone, parts)]
 trials["released maps, alone"] = {m: [curves[m] for curves in single] for m in together}
-trials["released maps, as a batch"] = faithful(together, wam.perturbation.EQUATIONS)
+trials["released maps, as a batch"] = faithful(together, wam.protocol.EQUATIONS)
 
 
 # %%
@@ -799,7 +800,7 @@ def summed(e):
 LAST = ["all: the released code", "the same, pixels by |γ|"]
 positive = {m: replace(e, attributions=e.attributions.abs()) for m, e in plain.items()}
 for title, made in zip(LAST, (plain, positive)):
-    trials[title] = faithful({m: summed(e) for m, e in made.items()} | together, wam.perturbation.RELEASED)
+    trials[title] = faithful({m: summed(e) for m, e in made.items()} | together, wam.protocol.RELEASED)
 
 # %% tags=["hide-input"]
 scores = {}
@@ -893,7 +894,7 @@ estimate = np.tanh(np.arctanh(true)[:, None] + noise / np.sqrt(n - 3))
 t = np.abs(estimate) * np.sqrt((n - 2) / (1 - estimate**2))
 p_value = 2 * stats.t.sf(t, n - 2)
 expected = ((estimate + p_value) / 2).mean(1)
-every = tables.paper(3).set_index("method").apply(pd.to_numeric)
+every = wam.records.paper(3).set_index("method").apply(pd.to_numeric)
 low, high, none = every.min().min(), every.max().max(), int(np.abs(true).argmin())
 lowest = none + int(expected[none:].argmin())  # of those that are not negative
 
@@ -963,7 +964,7 @@ display(Markdown(text))
 # %% [markdown]
 # If Table 3 was printed in this way, its values cannot be read as "higher is better", and whether the methods are "in
 # line" with each other (B.2) it cannot tell. The repair is one line: print the correlation alone
-# (`replace(wam.perturbation.RELEASED, p_value=False)`). In the columns *equations* it is alone. There the features are
+# (`replace(wam.protocol.RELEASED, p_value=False)`). In the columns *equations* it is alone. There the features are
 # single coefficients, and a random fifth of all of them is a very even sample of the picture, so correlations are
 # small; on both networks WAM-IG has the largest of all methods, with $|z|$ close behind.
 #
@@ -1192,8 +1193,8 @@ book.compare([dict(zip(columns, row)) for row in rows])
 #
 # ```python
 # for levels in (1, 3, 5):
-#     e = tables.in_frame(ig, wam.Wavelet(wavelet, levels, ndim=2))
-#     found = faithful({"coarse first": controls.coarse_first(e), "WAM-IG": e}, wam.perturbation.EQUATIONS)
+#     e = in_frame(ig, wam.Wavelet(wavelet, levels, ndim=2))
+#     found = faithful({"coarse first": controls.coarse_first(e), "WAM-IG": e}, wam.protocol.EQUATIONS)
 #     print(levels, {method: curves.faithfulness.mean().item() for method, curves in found.items()})
 # ```
 #

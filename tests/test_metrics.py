@@ -13,7 +13,7 @@ from torch import nn
 
 import wam
 from wam import controls, data, fidelity, metrics, models, perturbation
-from wam.perturbation import EQUATIONS, RELEASED, RELEASED_SOUND
+from wam.protocol import EQUATIONS, RELEASED, RELEASED_SOUND, conventions
 
 CASES = {
     "sound": (wam.Wavelet("db2", 3, 1), (1, 61)),
@@ -612,8 +612,8 @@ def test_released_on_a_sound_is_signed_tied_and_not_rescaled(recorder):
         assert not torch.equal(mu, alone) and mu.isfinite().all()
     other = {"output": "sigmoid", "protocol": "released", "ranking": "absolute"}
     assert not torch.equal(metrics.faithfulness_on_spectra(model, x, e, **other), drop)
-    assert vars(perturbation.conventions("released", x)) == vars(RELEASED_SOUND)
-    assert vars(perturbation.conventions("released", x[..., None])) == vars(RELEASED)
+    assert vars(conventions("released", x)) == vars(RELEASED_SOUND)
+    assert vars(conventions("released", x[..., None])) == vars(RELEASED)
 
 
 def test_a_protocol_and_its_name_mean_the_same(recorder):

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import nn
 
 import wam
-from wam import data, metrics, minimal, models, perturbation
+from wam import data, metrics, minimal, models, pareto, perturbation
 
 CASES = {
     "sound": (wam.Wavelet("db4", 2, 1), (1, 61)),
@@ -404,24 +404,24 @@ def test_the_table_by_hand():
 )
 def test_the_front_is_extended_until_the_score_falls_and_no_further(offset, fall, alphas, last):
     model = lambda x: x.sum(2) + offset  # noqa: E731
-    found = minimal.pareto(model, FOUR, alphas=alphas, fall=fall, **OPTIONS)
+    found = pareto.pareto(model, FOUR, alphas=alphas, fall=fall, **OPTIONS)
     assert found.front["alpha"].max() == last and found.front["alpha"].is_monotonic_increasing
     assert len(found.runs) == 2 * len(found.front) and (found.front["n"] == 2).all()
 
 
 def test_the_front_by_hand():
-    found = minimal.pareto(lambda x: x.sum(2), FOUR, alphas=[10.0], fall=0.1, **OPTIONS)
+    found = pareto.pareto(lambda x: x.sum(2), FOUR, alphas=[10.0], fall=0.1, **OPTIONS)
     assert found.front["alpha"].tolist() == [10, 100] and found.front["alpha_sum"].tolist() == [2.5, 25]
     assert found.front["sparsity"].tolist() == [0.625, 1] and found.front["score"].tolist() == [6, 0]
     low, high = (found.front[f"score_{end}"].tolist() for end in ("low", "high"))
     assert (low, high) == ([5, 0], [7, 0]) and found.front["kept"].tolist() == [1, 1]
     shuffled = found.runs.sample(frac=1, random_state=0)
-    pd.testing.assert_frame_equal(minimal.front(shuffled), found.front)
+    pd.testing.assert_frame_equal(pareto.front(shuffled), found.front)
 
 
 def test_a_front_that_cannot_be_reached_ends():
     for alphas, steps in (([0.0], 30), ([1.0], 3)):  # ten times nothing; steps that do not suffice
-        found = minimal.pareto(lambda x: x.sum(2), FOUR, alphas=alphas, steps=steps, **OPTIONS)
+        found = pareto.pareto(lambda x: x.sum(2), FOUR, alphas=alphas, steps=steps, **OPTIONS)
         assert found.front["alpha"].tolist() == ([1, 10, 100, 1000] if alphas[0] else [0])
 
 
@@ -443,7 +443,7 @@ def test_an_interrupted_front_ends_with_the_last_alpha_that_was_finished(at):
         return x.sum(2)
 
     with pytest.warns(UserWarning, match="interrupted"):
-        found = minimal.pareto(model, FOUR, alphas=[1.0], **OPTIONS)
+        found = pareto.pareto(model, FOUR, alphas=[1.0], **OPTIONS)
     assert found.runs["alpha"].tolist() == [1, 1]
 
 

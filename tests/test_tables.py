@@ -15,7 +15,8 @@ from torch import nn
 from torchvision import transforms
 
 import wam
-from wam import baselines, benchmark, cli, controls, data, metrics, models, released, sanity, tables
+from wam import baselines, benchmark, cli, controls, data, metrics, models, records, released, sanity, tables
+from wam.explanation import in_frame
 
 METHODS = {
     "wavelet": ["WAM-SG", "WAM-IG"],
@@ -237,7 +238,7 @@ def test_in_frame_says_when_the_gradient_is_lost(recorder):
     for baseline, values in ((1.0, x), (None, x.clamp_min(0))):
         e = wam.integrated_gradients(net, values, frame=wam.Pixel(), steps=4, baseline=baseline)
         with pytest.raises(ValueError, match="only if the baseline is 0"):
-            tables.in_frame(e, frame)
+            in_frame(e, frame)
 
 
 # cases
@@ -281,26 +282,26 @@ def test_an_unreadable_image_is_recorded_skipped_and_reported(tmp_path, classifi
 
 def test_the_tables_of_the_paper_have_our_names():
     for number in (1, 3, 4):
-        table = tables.paper(number)
+        table = records.paper(number)
         missing = set(METHODS["wavelet"] + METHODS["pixel"]) - set(table["method"])
         assert missing == (set() if number == 1 else {"Guided Backpropagation"})
-    one, four = tables.paper(1).set_index("method"), tables.paper(4).pivot(index="method", columns="metric")
+    one, four = records.paper(1).set_index("method"), records.paper(4).pivot(index="method", columns="metric")
     difference = (four["Mean", "insertion"] - four["Mean", "deletion"]).round(3)
     assert (difference - one["Mean"]).abs().dropna().max() < 0.002  # eq. 4
     for number in (2, 5):
-        table = tables.paper(number)
+        table = records.paper(number)
         assert {"WAM-SG", "WAM-IG", "Integrated Gradients", "GradCAM", "Saliency", "SmoothGrad"} == set(table["method"])
         for condition in ("esc50", "wn"):
             difference = table[f"insertion_{condition}"] - table[f"deletion_{condition}"]
             slips = (difference - table[f"faithfulness_{condition}"]).abs() > 0.0025
             assert table["method"][slips].tolist() == ["Integrated Gradients"]  # as the paper map says
     with pytest.raises(ValueError, match="1 to 5, not 6"):
-        tables.paper(6)
+        records.paper(6)
 
 
 def test_the_stored_run_is_one_of_this_code():
     """All embedded images, methods and protocols by the defaults of `evaluate`: else, compute it anew."""
-    table, provenance = tables.stored()
+    table, provenance = records.stored()
     options = inspect.signature(tables.evaluate).parameters.values()
     assert provenance["settings"] == {o.name: o.default for o in options if o.kind is o.KEYWORD_ONLY}
     assert list(table["case"].unique()) == list(tables.cases(models.EMBEDDED, data.images()))

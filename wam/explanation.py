@@ -223,6 +223,37 @@ def load(path: str | os.PathLike) -> Explanation:
         ) from error
 
 
+def in_frame(e: Explanation, frame: Frame) -> Explanation:
+    r"""SmoothGrad or integrated gradients on pixels as they are in another frame; no network runs.
+
+    Both are a mean gradient :math:`g`, times :math:`x` or not; in the frame, :math:`S^\top g`, times :math:`z` or not.
+
+    Raises
+    ------
+    ValueError
+        If the baseline of integrated gradients is not 0, or a value of :math:`x` is (its gradient is lost).
+
+    Examples
+    --------
+    >>> import torch, wam
+    >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3), torch.nn.Tanh()).double()
+    >>> x, frame = torch.randn(1, 1, 8, 8).double(), wam.Wavelet("haar", levels=2, ndim=2)
+    >>> seen = wam.explanation.in_frame(wam.integrated_gradients(net, x, frame=wam.Pixel()), frame)
+    >>> direct = wam.integrated_gradients(net, x, frame=frame)
+    >>> torch.allclose(seen.attributions.pack()[0], direct.attributions.pack()[0])
+    True
+    """
+    if not isinstance(e.frame, Pixel) or e.method not in ("smoothgrad", "integrated gradients", "saliency"):
+        raise ValueError(f"only a mean gradient in the pixel frame can be seen in another one, not {e}")
+    x, g = e.coefficients.bands[0, "pixel"], e.attributions.bands[0, "pixel"]
+    z = frame.analysis(x)
+    if e.completeness_gap is None:
+        return replace(e, frame=frame, coefficients=z, attributions=frame.pullback(g))
+    if e.settings["baseline"] is not None or not bool(x.all()):
+        raise ValueError("the mean gradient is attribution / x only if the baseline is 0 and no value of x is")
+    return replace(e, frame=frame, coefficients=z, attributions=frame.pullback(g / x) * z)
+
+
 def _restored(tensors: Mapping[str, Tensor], head: Mapping[str, Any]) -> Explanation:
     keys, shape = [tuple(key) for key in head["bands"]], tuple(head["shape"])
     frame = _FRAMES[head["frame"]["type"]](**head["frame"]["fields"])

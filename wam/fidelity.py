@@ -15,7 +15,8 @@ from wam import perturbation
 from wam.checks import positive
 from wam.coefficients import Coefficients
 from wam.explanation import Explanation
-from wam.perturbation import Path, Protocol, Watch
+from wam.perturbation import Path, Watch
+from wam.protocol import Protocol, conventions
 from wam.scoring import Model, frozen
 
 MAP_BLUR = 2.0
@@ -97,7 +98,7 @@ def mu_fidelity(
     ----------
     Bhatt et al., Evaluating and aggregating feature-based model explanations, 2020. Paper, appendix B.2.
     """
-    chosen = perturbation.conventions(protocol, x, ranking=ranking, tied=tied, baseline=baseline)
+    chosen = conventions(protocol, x, ranking=ranking, tied=tied, baseline=baseline)
     several = [explanations] if isinstance(explanations, Explanation) else list(explanations)
     if correlation not in ("spearman", "pearson"):
         raise ValueError(f"unknown correlation {correlation!r}; choose 'spearman' or 'pearson'")

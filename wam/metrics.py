@@ -1,7 +1,7 @@
 r"""Faithfulness: what happens to the score when the features that an explanation ranks are taken away, or put back.
 
 Every metric is a sweep of the one engine, :mod:`wam.perturbation`, in any frame and dimension. The same numbers are
-computed by different conventions in the literature: :class:`wam.perturbation.Protocol` names them.
+computed by different conventions in the literature: :class:`wam.protocol.Protocol` names them.
 ``protocol="equations"`` is the text of the paper, ``protocol="released"`` the code of its authors as described.
 """
 
@@ -18,7 +18,8 @@ from wam import perturbation
 from wam.checks import finite, positive
 from wam.explanation import Explanation
 from wam.fidelity import mu_fidelity
-from wam.perturbation import Path, Protocol
+from wam.perturbation import Path
+from wam.protocol import Protocol, conventions
 from wam.scoring import Model, frozen, predict
 
 __all__ = [
@@ -48,7 +49,7 @@ class Curves:
     ties
         The share of features that have the attribution of another one, ``(batch,)``: their order is drawn at random.
     peak
-        The convention of the area (:class:`wam.perturbation.Protocol`).
+        The convention of the area (:class:`wam.protocol.Protocol`).
     """
 
     fractions: Tensor
@@ -111,7 +112,7 @@ def perturbation_curves(
     steps
         The number :math:`K` of steps (the released code: :data:`RELEASED_STEPS`).
     ranking, tied, baseline
-        A convention that departs from the protocol's; see :class:`wam.perturbation.Protocol`.
+        A convention that departs from the protocol's; see :class:`wam.protocol.Protocol`.
     axis
         What grows by ``1 / steps`` per step: ``"count"``, the number of features, or ``"energy"``, their share of
         :math:`\sum |z - z_0|^2` (rounded down to whole features). It is the energy of the coefficients, which is that
@@ -120,7 +121,7 @@ def perturbation_curves(
     output
         One of :data:`wam.perturbation.OUTPUTS`.
     protocol
-        ``"equations"``, ``"released"``, or a :class:`wam.perturbation.Protocol` of your own.
+        ``"equations"``, ``"released"``, or a :class:`wam.protocol.Protocol` of your own.
     seed
         Of the permutation that orders features of equal attribution; it is the same for every sample.
     max_batch
@@ -149,7 +150,7 @@ def perturbation_curves(
     ----------
     Petsiuk et al., RISE, 2018. Paper, section 3.3 and appendix B.1.
     """
-    chosen = perturbation.conventions(protocol, x, ranking=ranking, tied=tied, baseline=baseline)
+    chosen = conventions(protocol, x, ranking=ranking, tied=tied, baseline=baseline)
     path, steps = perturbation.path(model, x, [explanation], chosen), positive(steps, "steps")
     watch = perturbation.watch(model, output, explanation, max_batch)
     rank, ties = _ranking(explanation, path, chosen, seed)
@@ -195,7 +196,7 @@ def perturbed(
     >>> inserted[0, 0], deleted[0, 0]
     (tensor([[4., 0., 3., 0.]]), tensor([[0., 1., 0., 2.]]))
     """
-    chosen = perturbation.conventions(protocol, x, ranking=ranking, tied=tied, baseline=baseline)
+    chosen = conventions(protocol, x, ranking=ranking, tied=tied, baseline=baseline)
     path = perturbation.path(model, x, [explanation], chosen)
     rank, _ = _ranking(explanation, path, chosen, seed)
     wanted = torch.as_tensor(fractions, dtype=torch.float64)
@@ -262,7 +263,7 @@ def faithfulness_on_spectra(
     ----------
     Parekh et al., Listen to interpret, 2022. Paper, appendix B.2.
     """
-    chosen = perturbation.conventions(protocol, x, ranking=ranking, tied=tied, baseline=baseline)
+    chosen = conventions(protocol, x, ranking=ranking, tied=tied, baseline=baseline)
     _, (whole, without) = perturbed(x, explanation, _half(fraction), model=model, protocol=chosen, seed=seed)
     watch = perturbation.watch(model, output, explanation, max_batch)
     with frozen(model), torch.no_grad():
@@ -307,7 +308,7 @@ def input_fidelity(
     ----------
     Paissan et al., Posthoc interpretation via quantization, 2023. Paper, appendix B.2.
     """
-    chosen = perturbation.conventions(protocol, x, ranking=ranking, tied=tied, baseline=baseline)
+    chosen = conventions(protocol, x, ranking=ranking, tied=tied, baseline=baseline)
     (_, kept), (whole, _) = perturbed(x, explanation, _half(fraction), model=model, protocol=chosen, seed=seed)
     max_batch = len(x) if max_batch is None else positive(max_batch, "max_batch")
     with frozen(model):

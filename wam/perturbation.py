@@ -11,7 +11,7 @@ A ranking becomes masks on the device: a feature is in :math:`u_k` if its rank i
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from wam.checks import as_baseline, finite, positive
 from wam.coefficients import Coefficients, Spec
 from wam.explanation import Explanation
 from wam.frames import Frame
+from wam.protocol import Protocol
 from wam.scoring import Model, scores, select
 
 Mask = Callable[[Tensor, Tensor], Tensor]
@@ -37,70 +38,6 @@ OUTPUTS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 """What of the model is watched: probabilities of exclusive classes, of independent ones, the score itself, or, as 1 or
 0, whether the class is the predicted one."""
-
-
-@dataclass(frozen=True, eq=False)
-class Protocol:
-    r"""The conventions by which faithfulness is measured; every one of them changes the numbers.
-
-    Attributes
-    ----------
-    ranking
-        ``"absolute"``: the most important feature has the largest :math:`|\gamma|`; ``"signed"``: the largest
-        :math:`\gamma`, so that evidence against the class comes last.
-    tied
-        Whether one mask serves all channels (attributions are summed over channels first), or each channel's features
-        compete on their own. In a ranking, attributions of a single channel are tied in any case.
-    baseline
-        The state of absent features: a number or a tensor in model space; ``"mean"`` (of each channel of each sample);
-        ``"blur"`` (the input after a Gaussian of 1/20 of its extent); ``"black"`` (asks the model for its ``mean`` and
-        ``std``). 0 is the mean colour of a model with normalised inputs, not black.
-    rescale
-        Whether every masked image is stretched to its own minimum and maximum and rounded to 8 bits before it enters
-        the model, as if it had been saved and loaded. Asks the model for its ``mean`` and ``std``.
-    peak
-        The area: the mean of the curve divided by its maximum, or else the trapezoid over the true fractions.
-    cells
-        Of :func:`wam.metrics.mu_fidelity`: features are the cells of a ``cells`` by ``cells`` grid over the mosaic, on
-        which the map is blurred first, and the absent state is the least likely of random ones. ``None``: features
-        are the coefficients themselves, as they are, and their absent state is the baseline.
-    p_value
-        Of :func:`wam.metrics.mu_fidelity`: the mean of the correlation and its p-value, or the correlation alone.
-
-    Raises
-    ------
-    ValueError
-        For an unknown ranking, or a number of cells below 1.
-    """
-
-    ranking: str = "absolute"
-    tied: bool = False
-    baseline: float | str | Tensor = 0.0
-    rescale: bool = False
-    peak: bool = False
-    cells: int | None = None
-    p_value: bool = False
-
-    def __post_init__(self) -> None:
-        if self.cells is not None:
-            positive(self.cells, "cells")
-        if self.ranking not in ("absolute", "signed"):
-            raise ValueError(f"unknown ranking {self.ranking!r}; choose 'absolute' or 'signed'")
-
-
-EQUATIONS = Protocol()
-"""Eqs. 4 to 8 of the paper: absolute ranking, each channel on its own, baseline 0, trapezoid."""
-
-RELEASED = Protocol(ranking="signed", tied=True, baseline="black", rescale=True, peak=True, cells=28, p_value=True)
-"""The authors' released code. Give it the maps of :mod:`wam.released`, and pixel attributions as they are."""
-
-RELEASED_SOUND = Protocol(ranking="signed", tied=True, peak=True, p_value=True)
-"""The same code on sounds: ``"released"`` means this where inputs have one axis. Nothing is rescaled, and 0 is silence.
-
-For spectrograms, which look like images, name it: ``"released-sound"``. There 0 is the logarithm of 1, a loud cell, and
-that is what the code puts in. Silence would be ``baseline=model.front_end(zeros)``."""
-
-PROTOCOLS = {"equations": EQUATIONS, "released": RELEASED, "released-sound": RELEASED_SOUND}
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,22 +117,6 @@ class Watch:
                 found[:, start : start + size] = self(inputs, sample.repeat(len(kinds))).view(len(kinds), -1)
                 bar.update(len(inputs))
         return list(found.view(len(kinds), draws, batch).mT)
-
-
-def conventions(protocol: str | Protocol, x: Tensor, **given) -> Protocol:
-    """The protocol of that name, or that protocol, with the conventions that are given (not ``None``) in its place.
-
-    >>> import torch
-    >>> from wam import perturbation
-    >>> perturbation.conventions("equations", torch.ones(1, 1, 4), ranking="signed", tied=None).ranking
-    'signed'
-    """
-    if not isinstance(protocol, Protocol):
-        protocol = "released-sound" if protocol == "released" and x.ndim == 3 else protocol
-        if protocol not in PROTOCOLS:
-            raise ValueError(f"unknown protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}, or give a Protocol")
-        protocol = PROTOCOLS[protocol]
-    return replace(protocol, **{name: value for name, value in given.items() if value is not None})
 
 
 def watch(model: Model, output: str, e: Explanation, max_batch: int | None) -> Watch:

@@ -15,7 +15,8 @@ from torch import Tensor
 from wam import metrics, perturbation
 from wam.explanation import Explanation
 from wam.metrics import Curves
-from wam.perturbation import Protocol, Watch
+from wam.perturbation import Watch
+from wam.protocol import Protocol, conventions
 from wam.scoring import Model, frozen
 
 
@@ -108,7 +109,7 @@ def static(
     options = {"ranking": ranking, "tied": tied, "baseline": baseline, "protocol": protocol}
     chosen = {"seed": seed, "max_batch": max_batch, "progress": progress}
     curves = metrics.perturbation_curves(model, x, explanation, steps=steps, output="top1", **options, **chosen)
-    protocol = perturbation.conventions(protocol, x, ranking=ranking, tied=tied, baseline=baseline)
+    protocol = conventions(protocol, x, ranking=ranking, tied=tied, baseline=baseline)
     path = perturbation.path(model, x, [explanation], protocol)
     rank, _ = perturbation.ranks(perturbation.importance(explanation, path.change.shape[1], protocol).flatten(1), seed)
     watch = Watch(model, "top1", explanation.target, len(x) if max_batch is None else max_batch)

@@ -7,7 +7,6 @@
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -21,15 +20,13 @@ import pandas as pd
 import torch
 from torch import Tensor, nn
 
-from wam import attribution, baselines, benchmark, comparison, controls, data, metrics, models, released, sanity
+from wam import attribution, baselines, comparison, controls, data, metrics, models, released, sanity
 from wam.checks import finite
-from wam.explanation import Explanation
+from wam.explanation import Explanation, in_frame
 from wam.frames import Frame, Pixel, Wavelet
 
 Case = tuple[str, str, int]
 """The name of a model, the path of an image and its class."""
-
-RESULTS = Path(__file__).parent / "results"  # the paper's tables, and the full run of ours
 
 Recipes = dict[str, Callable[[], Explanation]]
 """The name of a method -> what makes its explanation."""
@@ -159,37 +156,6 @@ def _recipes(
         | {"coarse first": lambda: controls.coarse_first(map_sg(model))},
         ("released", "pixel"): others | family(pixels, sg, ig, brightness, view=_over_channels),
     }
-
-
-def in_frame(e: Explanation, frame: Frame) -> Explanation:
-    r"""SmoothGrad or integrated gradients on pixels as they are in another frame; no network runs.
-
-    Both are a mean gradient :math:`g`, times :math:`x` or not; in the frame, :math:`S^\top g`, times :math:`z` or not.
-
-    Raises
-    ------
-    ValueError
-        If the baseline of integrated gradients is not 0, or a value of :math:`x` is (its gradient is lost).
-
-    Examples
-    --------
-    >>> import torch, wam, wam.tables
-    >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3), torch.nn.Tanh()).double()
-    >>> x, frame = torch.randn(1, 1, 8, 8).double(), wam.Wavelet("haar", levels=2, ndim=2)
-    >>> seen = wam.tables.in_frame(wam.integrated_gradients(net, x, frame=wam.Pixel()), frame)
-    >>> direct = wam.integrated_gradients(net, x, frame=frame)
-    >>> torch.allclose(seen.attributions.pack()[0], direct.attributions.pack()[0])
-    True
-    """
-    if not isinstance(e.frame, Pixel) or e.method not in ("smoothgrad", "integrated gradients", "saliency"):
-        raise ValueError(f"only a mean gradient in the pixel frame can be seen in another one, not {e}")
-    x, g = e.coefficients.bands[0, "pixel"], e.attributions.bands[0, "pixel"]
-    z = frame.analysis(x)
-    if e.completeness_gap is None:
-        return replace(e, frame=frame, coefficients=z, attributions=frame.pullback(g))
-    if e.settings["baseline"] is not None or not bool(x.all()):
-        raise ValueError("the mean gradient is attribution / x only if the baseline is 0 and no value of x is")
-    return replace(e, frame=frame, coefficients=z, attributions=frame.pullback(g / x) * z)
 
 
 def _over_channels(e: Explanation) -> Explanation:
@@ -328,33 +294,3 @@ def report(table: pd.DataFrame) -> str:
     parts.append(f"\nfailures: {sum(map(len, errors))}")
     parts += [f"  {message} ({len(where)} cases, first {where[0]})" for message, where in errors.items()]
     return "\n".join(parts)
-
-
-def paper(number: int) -> pd.DataFrame:
-    """A table of the paper, with its names.
-
-    1, 3 and 4 are of images: faithfulness, mu-fidelity, insertion and deletion. 2 and 5 are of sounds, explained at the
-    wavelet coefficients and at the mel-spectrogram: the columns are the metrics on clean clips of ESC-50 and, ``_wn``,
-    on clips in white noise.
-
-    >>> import wam.tables
-    >>> wam.tables.paper(1).set_index("method").loc["WAM-SG", "ResNet"].item()
-    0.438
-    """
-    if number not in range(1, 6):
-        raise ValueError(f"the tables of the paper are 1 to 5, not {number!r}")
-    return pd.read_csv(RESULTS / f"paper_table{number}.csv")
-
-
-def stored(name: str = "image_tables") -> tuple[pd.DataFrame, dict[str, Any]]:
-    """The table of a full run that comes with this package, ``image_tables`` or ``minimal_images``, and its provenance.
-
-    Raises
-    ------
-    ValueError
-        If there is no such table.
-    """
-    known = sorted(path.stem for path in RESULTS.glob("*.parquet"))
-    if name not in known:
-        raise ValueError(f"no stored table {name!r}; there are {', '.join(known)}")
-    return benchmark.read(RESULTS / f"{name}.parquet"), json.loads((RESULTS / f"{name}.json").read_text())

@@ -1,0 +1,44 @@
+"""Results that come with this package: the tables of the paper, and full runs of ours that a page is too short for."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+
+from wam import benchmark
+
+RESULTS = Path(__file__).parent / "results"
+"""The folder of them."""
+
+
+def paper(number: int) -> pd.DataFrame:
+    """A table of the paper, with its names.
+
+    1, 3 and 4 are of images: faithfulness, mu-fidelity, insertion and deletion. 2 and 5 are of sounds, explained at the
+    wavelet coefficients and at the mel-spectrogram: the columns are the metrics on clean clips of ESC-50 and, ``_wn``,
+    on clips in white noise.
+
+    >>> import wam.records
+    >>> wam.records.paper(1).set_index("method").loc["WAM-SG", "ResNet"].item()
+    0.438
+    """
+    if number not in range(1, 6):
+        raise ValueError(f"the tables of the paper are 1 to 5, not {number!r}")
+    return pd.read_csv(RESULTS / f"paper_table{number}.csv")
+
+
+def stored(name: str = "image_tables") -> tuple[pd.DataFrame, dict[str, Any]]:
+    """The table of a full run that comes with this package, ``image_tables`` or ``minimal_images``, and its provenance.
+
+    Raises
+    ------
+    ValueError
+        If there is no such table.
+    """
+    known = sorted(path.stem for path in RESULTS.glob("*.parquet"))
+    if name not in known:
+        raise ValueError(f"no stored table {name!r}; there are {', '.join(known)}")
+    return benchmark.read(RESULTS / f"{name}.parquet"), json.loads((RESULTS / f"{name}.json").read_text())
