@@ -86,7 +86,7 @@ def evaluate(
 
     Notes
     -----
-    WAM-SG and SmoothGrad are two views of one mean gradient (:func:`in_frame`), and so are WAM-IG and Integrated
+    WAM-SG and SmoothGrad are two views of one mean gradient (:func:`wam.explanation.in_frame`), and so are WAM-IG and Integrated
     Gradients: their passes are shared. The released maps are not linear in the gradient and need passes of their own.
 
     References
