@@ -86,8 +86,9 @@ def evaluate(
 
     Notes
     -----
-    WAM-SG and SmoothGrad are two views of one mean gradient (:func:`wam.explanation.in_frame`), and so are WAM-IG and Integrated
-    Gradients: their passes are shared. The released maps are not linear in the gradient and need passes of their own.
+    WAM-SG and SmoothGrad are two views of one mean gradient (:func:`wam.explanation.in_frame`), and so are WAM-IG and
+    Integrated Gradients: their passes are shared. The released maps are not linear in the gradient and need passes of
+    their own.
 
     References
     ----------
