@@ -4,8 +4,11 @@ A model of sounds turns a waveform into a spectrogram first. The gradient with r
 by-product of the gradient with respect to the waveform: one backward pass gives both. With :math:`h(x)` the output of
 the layer and :math:`f_c(x) = F(h(x))`, the methods of :mod:`wam.attribution` are explained at the layer by
 
-.. math:: \gamma_{Sa} = \nabla F(h(x)), \qquad \gamma_{Sg} = \frac1n \sum_i \nabla F(h(x + \delta_i)), \qquad
-          \gamma_{Ig} = \int_0^1 \nabla F(h(x_\alpha)) \odot \frac{d h(x_\alpha)}{d\alpha} d\alpha.
+.. math::
+
+   \gamma_{Sa} &= \nabla F(h(x)), \\
+   \gamma_{Sg} &= \frac1n \sum_i \nabla F(h(x + \delta_i)), \\
+   \gamma_{Ig} &= \int_0^1 \nabla F(h(x_\alpha)) \odot \frac{d h(x_\alpha)}{d\alpha} d\alpha.
 
 The path :math:`h(x_\alpha)` is not straight, so the last is not the mean gradient times the difference. It is the
 *layer conductance* of Dhamdhere et al.
