@@ -45,6 +45,7 @@ _ON_DEMAND = (
     "plots",
     "protocol",
     "quantiles",
+    "recipes",
     "records",
     "released",
     "sanity",
@@ -53,6 +54,9 @@ _ON_DEMAND = (
     "spectrograms",
     "tables",
     "training",
+    "volume_models",
+    "volumes",
+    "voxels",
     "yamnet",
 )
 

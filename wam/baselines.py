@@ -34,7 +34,9 @@ _LAYERS: Mapping[tuple[str, str], Callable[[nn.Module], nn.Module]] = {
     ("torchvision", "EfficientNet"): attrgetter("features"),
     ("torchvision", "MobileNetV2"): attrgetter("features"),
     ("torchvision", "ResNet"): attrgetter("layer4"),
+    ("torchvision", "VideoResNet"): attrgetter("layer4"),
     ("wam", "KumarCNN"): attrgetter("features"),
+    ("wam", "VoxelCNN"): attrgetter("features"),
     ("wam", "YAMNet"): attrgetter("features"),
 }
 _INTERPOLATION = {1: "linear", 2: "bilinear", 3: "trilinear"}

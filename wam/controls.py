@@ -211,4 +211,5 @@ def _controlled(explanation: Explanation, attributions: Coefficients, method: st
         baseline_score=None,
         completeness_gap=None,
         layer=None,
+        gradient=None,
     )

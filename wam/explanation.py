@@ -24,7 +24,7 @@ FORMAT = "wam-explanation-1"
 
 _FRAMES = {frame.__name__: frame for frame in (Wavelet, Pixel, Fourier)}
 _CONTAINERS = ("attributions", "coefficients")
-_VECTORS = ("target", "score", "baseline_score", "completeness_gap")
+_VECTORS = ("target", "score", "baseline_score", "completeness_gap", "gradient")
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,6 +49,9 @@ class Explanation:
         :math:`|\sum \gamma - (f_c(x) - f_c(x_0))|`, ``(batch,)`` each; otherwise ``None``.
     layer
         The explanation at a layer of the model, made by the same passes, where one was asked for; otherwise ``None``.
+    gradient
+        The mean gradient of the input, ``(batch, channels, *spatial)``, of which :func:`in_frame` makes the explanation
+        in any other frame; ``None`` where there is none.
 
     Examples
     --------
@@ -69,6 +72,7 @@ class Explanation:
     baseline_score: Tensor | None = None
     completeness_gap: Tensor | None = None
     layer: Explanation | None = None
+    gradient: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.target)
@@ -180,7 +184,9 @@ class Explanation:
         for name in _CONTAINERS:
             for (level, orientation), band in getattr(self, name).bands.items():
                 tensors[f"{name}/{level}/{orientation}"] = band
-        tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+        tensors = {
+            name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()
+        }  # may share memory
         head = {
             "bands": [list(key) for key in self.attributions.bands],
             "shape": list(self.attributions.shape),
@@ -190,7 +196,7 @@ class Explanation:
         }
         if self.layer is not None:
             below, head["layer"] = self.layer._stored()
-            tensors |= {f"layer/{name}": tensor.clone() for name, tensor in below.items()}  # may share memory
+            tensors |= {f"layer/{name}": tensor for name, tensor in below.items()}
         return tensors, head
 
 
@@ -224,14 +230,15 @@ def load(path: str | os.PathLike) -> Explanation:
 
 
 def in_frame(e: Explanation, frame: Frame) -> Explanation:
-    r"""SmoothGrad or integrated gradients on pixels as they are in another frame; no network runs.
+    r"""An explanation as it is in another frame; no network runs.
 
-    Both are a mean gradient :math:`g`, times :math:`x` or not; in the frame, :math:`S^\top g`, times :math:`z` or not.
+    Saliency, SmoothGrad and integrated gradients are a mean gradient :math:`g` of the input. In any frame the first two
+    are :math:`S^\top g`, the third is :math:`S^\top g \odot W (x - x_0)`.
 
     Raises
     ------
     ValueError
-        If the baseline of integrated gradients is not 0, or a value of :math:`x` is (its gradient is lost).
+        If the explanation is not one of these, or its baseline was a tensor, which it does not keep.
 
     Examples
     --------
@@ -243,15 +250,15 @@ def in_frame(e: Explanation, frame: Frame) -> Explanation:
     >>> torch.allclose(seen.attributions.pack()[0], direct.attributions.pack()[0])
     True
     """
-    if not isinstance(e.frame, Pixel) or e.method not in ("smoothgrad", "integrated gradients", "saliency"):
-        raise ValueError(f"only a mean gradient in the pixel frame can be seen in another one, not {e}")
-    x, g = e.coefficients.bands[0, "pixel"], e.attributions.bands[0, "pixel"]
-    z = frame.analysis(x)
-    if e.completeness_gap is None:
-        return replace(e, frame=frame, coefficients=z, attributions=frame.pullback(g))
-    if e.settings["baseline"] is not None or not bool(x.all()):
-        raise ValueError("the mean gradient is attribution / x only if the baseline is 0 and no value of x is")
-    return replace(e, frame=frame, coefficients=z, attributions=frame.pullback(g / x) * z)
+    if e.gradient is None:
+        raise ValueError(f"{e} holds no mean gradient of the input; make it by a gradient method of wam")
+    x, attributions = e.frame.synthesis(e.coefficients), frame.pullback(e.gradient)
+    if e.completeness_gap is not None:
+        baseline = e.settings["baseline"]
+        if baseline == "tensor":
+            raise ValueError("the baseline of this explanation was a tensor, which it does not keep; compute it anew")
+        attributions = attributions * frame.analysis(x - (baseline or 0.0))
+    return replace(e, frame=frame, coefficients=frame.analysis(x), attributions=attributions)
 
 
 def _restored(tensors: Mapping[str, Tensor], head: Mapping[str, Any]) -> Explanation:

@@ -1,8 +1,9 @@
-"""Classifiers of images and of sounds to be explained, each one with its own preprocessing.
+"""Classifiers of images, of sounds and of volumes to be explained, each one with its own preprocessing.
 
-Three are *embedded*: their weights come from the package index (:mod:`wam.assets`) and need no other download.
-The four image networks of the paper come from timm under short names, and their weights from timm's model hub; its
-sound network has to be trained (:mod:`wam.training`).
+Three are *embedded*: their weights come from the package index (:mod:`wam.assets`) and need no other download. Two
+small networks of volumes come with the package. The four image networks of the paper come from timm under short names,
+and their weights from timm's model hub; its sound network, and one of medical volumes, have to be trained
+(:mod:`wam.recipes`).
 
 ======================  ====================================================  =====================
 name                    network                                               input
@@ -15,6 +16,9 @@ name                    network                                               in
 ``deit_tiny``           timm ``deit_tiny_patch16_224.fb_in1k``                224 x 224
 ``yamnet``              YAMNet, AudioSet (embedded)                           16 kHz, from 0.975 s
 ``kumar_esc50``         the network of Kumar et al., trained on ESC-50        44.1 kHz, from 1.475 s
+``digits3d``            the paper's network of voxels, 3D digits (shipped)    from 10 x 10 x 10
+``moving_digits``       the same, digit and direction of clips (shipped)      from 10 x 10 x 10
+``medmnist3d``          ResNet-18 in 3D, trained on a set of MedMNIST3D       any volume
 ======================  ====================================================  =====================
 """
 
@@ -34,14 +38,18 @@ from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
 
 from wam.assets import CATALOGUE, AssetError, fetch
 from wam.sound_models import SoundClassifier, kumar_esc50, yamnet
+from wam.volume_models import VolumeClassifier, digits3d, medmnist3d, moving_digits
 
-__all__ = ["EMBEDDED", "PAPER", "SOUND", "ImageClassifier", "load"]
+__all__ = ["EMBEDDED", "PAPER", "SOUND", "VOLUME", "ImageClassifier", "load"]
 
 #: Names of the image networks whose weights come from the package index.
 EMBEDDED = ("efficientnet_lite0", "mobilenet_v2")
 
 #: Names of the classifiers of sounds: the embedded one and the paper's.
 SOUND = ("yamnet", "kumar_esc50")
+
+#: Names of the classifiers of volumes: two that come with the package, and one to be trained.
+VOLUME = ("digits3d", "moving_digits", "medmnist3d")
 
 #: Short names of the paper's image networks -> timm's names. The paper says only "resnet18": ``a1_in1k`` is the
 #: checkpoint that timm resolves that name to.
@@ -168,21 +176,21 @@ def load(
     pretrained: bool = True,
     *,
     weights: str | os.PathLike | None = None,
-) -> ImageClassifier | SoundClassifier:
+) -> ImageClassifier | SoundClassifier | VolumeClassifier:
     """A classifier by name (see :mod:`wam.models`), in eval mode.
 
     Weights are downloaded at first use and cached: the embedded ones by :func:`wam.assets.fetch`, the
     paper's by timm. ``pretrained=False`` gives the architecture and the preprocessing with random weights
     (always the same ones), marked as untrained in its name; nothing is downloaded then but the file of
-    YAMNet, which holds its preprocessing too. Only ``kumar_esc50`` takes, and needs, the name of a file
-    as ``weights``: :func:`wam.training.esc50` writes it.
+    YAMNet, which holds its preprocessing too. Only ``kumar_esc50`` and ``medmnist3d`` take, and need, the name
+    of a file as ``weights``: :func:`wam.recipes.esc50` and :func:`wam.recipes.medmnist3d` write it.
 
     Raises
     ------
     ValueError
         Unknown name (near names are suggested), or a file of weights that does not fit.
     FileNotFoundError
-        The weights of ``kumar_esc50`` are not there (the message says how to train them).
+        The weights of ``kumar_esc50`` or ``medmnist3d`` are not there (the message says how to train them).
     wam.assets.AssetError
         The weights could not be downloaded, or are not the pinned ones.
 
@@ -197,13 +205,17 @@ def load(
     builders |= dict.fromkeys(PAPER, _paper)
     builders |= {"yamnet": lambda _, trained: yamnet(trained)}
     builders |= {"kumar_esc50": lambda _, trained: kumar_esc50(weights, trained)}
+    builders |= {"digits3d": lambda _, trained: digits3d(trained)}
+    builders |= {"moving_digits": lambda _, trained: moving_digits(trained)}
+    builders |= {"medmnist3d": lambda _, trained: medmnist3d(weights, trained)}
     if name not in builders:
         near = difflib.get_close_matches(str(name), builders, n=3, cutoff=0.4)
         hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
         raise ValueError(f"unknown model {name!r}.{hint} Known models: {', '.join(builders)}")
-    if weights is not None and (name != "kumar_esc50" or not pretrained):
+    if weights is not None and (name not in ("kumar_esc50", "medmnist3d") or not pretrained):
         raise ValueError(
-            f"weights= is for the pretrained kumar_esc50, not for {name!r} with {pretrained=}; leave it out"
+            "weights= is for the pretrained kumar_esc50 and medmnist3d, "
+            f"not for {name!r} with {pretrained=}; leave it out"
         )
     with torch.random.fork_rng(devices=[]):  # building draws weights: leave the caller's generator alone
         torch.default_generator.manual_seed(0)

@@ -262,7 +262,7 @@ def kumar(classes: int | Iterable[str] = 50) -> SoundClassifier:
 
 
 def kumar_esc50(weights: str | os.PathLike | None, pretrained: bool = True) -> SoundClassifier:
-    """:func:`kumar` with weights from a file that :func:`wam.training.esc50` wrote.
+    """:func:`kumar` with weights from a file that :func:`wam.recipes.esc50` wrote.
 
     The file is a safetensors file with the state dict of the classifier and with its class names, in JSON, as the
     metadata ``categories``.
@@ -276,7 +276,7 @@ def kumar_esc50(weights: str | os.PathLike | None, pretrained: bool = True) -> S
     """
     if not pretrained:
         return kumar()
-    how = "python -m wam.training esc50 FOLDER OUT trains the network and writes OUT/weights.safetensors"
+    how = "python -m wam.recipes esc50 FOLDER OUT trains the network and writes OUT/weights.safetensors"
     if weights is None:
         raise FileNotFoundError(
             f"nobody publishes weights of kumar_esc50: {how}; give that file as weights=, or take pretrained=False"

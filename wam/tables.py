@@ -98,7 +98,6 @@ def evaluate(
     (image,) = data.ImageFiles((Path(path),), (label,), "")
     model, scrambled = _networks(name, device, seed)
     x, frame = model.prepare([image]), Wavelet(wavelet, levels, ndim=2)
-    x = x.where(x != 0, torch.finfo(x.dtype).eps)  # in_frame divides by it
     frame.check(x)
     known = {"model": name, "input": image.name, "label": label}
     with _counted(model, scrambled) as counts:

