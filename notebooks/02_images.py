@@ -69,6 +69,7 @@ from IPython.display import Markdown, display
 
 import wam
 from wam import book, data, explorer, models, plots
+from wam.explanation import in_frame
 
 book.start(chapter="02_images", profile=profile, seed=seed)
 
@@ -159,27 +160,10 @@ for net in nets.values():
 display(Markdown(f"**{passes}** gradients, {passes // len(names)} per network on average."))
 
 # %% [markdown]
-# In pixels $S$ is the identity, so IG's attribution is $x \odot \bar g$, and dividing by $x$ gives $\bar g$ back (no
-# pixel is exactly zero in the space of the model, which the cell checks). That is all it takes to change the frame,
-# and the cell after it compares the result with the direct call:
-
-
-# %%
-def mean_gradient(e):
-    """The mean gradient of a pixel explanation: over noise, along the path, or the one gradient itself."""
-    attribution, x = e.attributions.bands[0, "pixel"], e.coefficients.bands[0, "pixel"]
-    if e.completeness_gap is None:
-        return attribution
-    assert bool((x != 0).all()), "a pixel equals the baseline"
-    return attribution / x
-
-
-def in_frame(e, frame):
-    """The explanation in another frame, by (2.1); no network is run."""
-    z, pulled = frame.analysis(e.coefficients.bands[0, "pixel"]), frame.pullback(mean_gradient(e))
-    attributions = pulled if e.completeness_gap is None else pulled * z
-    return replace(e, frame=frame, coefficients=z, attributions=attributions)
-
+# Every explanation keeps its $\bar g$ (`e.gradient`). These are gradients with respect to the input $x$, so their mean
+# knows nothing of the frame, and by (2.1) another frame takes one pullback of it and, for IG, one product with the
+# coefficients there. That is what [`wam.explanation.in_frame`](../book/api.md) does. The cell compares it with the
+# direct call:
 
 # %%
 frame = wam.Wavelet(wavelet, levels=levels, ndim=2)
@@ -470,7 +454,7 @@ def logarithm(c):
 
 
 def normalised(e):
-    pulled = frame.pullback(mean_gradient(e)).abs().map(lambda band: band / band.max())
+    pulled = frame.pullback(e.gradient).abs().map(lambda band: band / band.max())
     z = frame.analysis(e.coefficients.bands[0, "pixel"]).abs().map(lambda band: band / band.max())
     return pulled if e.completeness_gap is None else pulled * z
 
@@ -526,7 +510,7 @@ display(Markdown(
 factors, profiles = {}, {}
 for name, net in nets.items():
     z = net.wavelet["IG"].coefficients
-    pulled = {method: frame.pullback(mean_gradient(e)) for method, e in net.pixel.items()}
+    pulled = {method: frame.pullback(e.gradient) for method, e in net.pixel.items()}
     maps = {f"{method}, mean gradient": p for method, p in pulled.items()}
     maps |= {f"{method}, times z": p * z for method, p in pulled.items()} | {"|z| alone": z}
     for label, c in maps.items():

@@ -51,7 +51,7 @@ if "google.colab" in sys.modules:  # Colab brings torch and numpy; they stay as 
 
 # %% tags=["parameters"]
 profile: str = "embedded"  # embedded: from the package index; paper: the paper's own
-weights: str = ""  # of the profile paper: the file that wam.training writes
+weights: str = ""  # of the profile paper: the file that wam.recipes.esc50 writes
 esc50: str = ""  # of the profile paper: the folder of ESC-50; none: WAM_ESC50
 n_clips: int = 0  # clips in the tables; 0: all, 10 or the 400 of fold 1
 n_listen: int = 8  # clips of the experiments that are listened to, of distinct classes
@@ -102,7 +102,7 @@ def say(text):
 # classifier of 521 kinds of sound, to ten recordings of animals by Joseph Sardin ([credits](../book/credits.md)). Both
 # are real. But ten clips are a demonstration: what is claimed of them comes with an interval, and the intervals are
 # wide. With `profile="paper"` the same cells run the network of Kumar et al. on ESC-50, which you supply, after a
-# training that this package provides ([`wam.training`](../book/api.md)). Remarks in the text describe the embedded run.
+# training that this package provides ([`wam.recipes`](../book/api.md)). Remarks in the text describe the embedded run.
 #
 # Every clip is made mono, brought to the rate of the network, cut to the stretch with the most energy (or repeated,
 # where it is shorter than that), and, as in the authors' code, divided by its largest magnitude. YAMNet takes anything
@@ -121,7 +121,6 @@ clips = [sound.clip.mono().resample(rate).fit(seconds).normalised() for sound in
 called = [s.name if profile == "embedded" else categories[s.label] for s in sounds]
 labels = torch.tensor([sound.label for sound in sounds], device=device)
 x = listener.prepare(clips)
-x = x.where(x != 0, torch.finfo(x.dtype).eps)  # -138 dB in place of digital silence: in_frame divides by x
 
 
 # %% [markdown]

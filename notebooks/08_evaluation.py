@@ -112,9 +112,8 @@ categories = model.categories
 
 
 def prepared(i):
-    """Photograph i as the network sees it, and its class; no value is exactly zero, which in_frame needs."""
-    x = model.prepare([files[i]])
-    return x.where(x != 0, torch.finfo(x.dtype).eps), files.labels[i]
+    """Photograph i as the network sees it, and its class."""
+    return model.prepare([files[i]]), files.labels[i]
 
 
 # %% tags=["hide-input"]

@@ -5,6 +5,7 @@ import json
 import pickle
 import struct
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import pytest
@@ -13,8 +14,10 @@ from safetensors import safe_open
 from safetensors.torch import save_file
 
 import wam
+from wam import baselines, controls, released
+from wam.explanation import in_frame
 
-SHAPES = {1: (2, 50), 2: (2, 21, 24), 3: (1, 9, 12, 10)}
+SHAPES = {1: (2, 50), 2: (2, 21, 24), 3: (1, 11, 12, 10)}
 
 
 def explanation(recorder, ndim=2, frame=None, dtype=torch.float64):
@@ -95,7 +98,7 @@ def test_files_keep_everything_bit_for_bit(frame, recorder, tmp_path):
     assert again.frame == frame and again.method == e.method and again.settings == e.settings
     for name in ("attributions", "coefficients"):
         assert torch.equal(getattr(again, name).pack()[0], getattr(e, name).pack()[0])
-    for name in ("target", "score", "baseline_score", "completeness_gap"):
+    for name in ("target", "score", "baseline_score", "completeness_gap", "gradient"):
         assert torch.equal(getattr(again, name), getattr(e, name))
     assert torch.equal(again.heatmap(), e.heatmap())
     assert [file.name for file in tmp_path.iterdir()] == ["e.safetensors"]
@@ -190,11 +193,14 @@ def test_settings_say_how_it_was_made_and_can_be_saved(recorder, tmp_path):
     assert wam.load(e.save(tmp_path / "e")).settings == {"samples": 2, "noise": 0.5, "seed": 3}
 
 
+def layered_net():
+    return torch.nn.Sequential(torch.nn.Conv1d(2, 3, 5), torch.nn.Tanh(), torch.nn.Flatten(), torch.nn.Linear(138, 4))
+
+
 def layered(dtype=torch.float64):
-    net = torch.nn.Sequential(torch.nn.Conv1d(2, 3, 5), torch.nn.Tanh(), torch.nn.Flatten(), torch.nn.Linear(138, 4))
     x = torch.randn(3, *SHAPES[1], dtype=dtype)
     frame = wam.Wavelet("db2", 1, 1)
-    return wam.integrated_gradients(net.to(dtype), x, frame=frame, steps=4, layer="1")
+    return wam.integrated_gradients(layered_net().to(dtype), x, frame=frame, steps=4, layer="1")
 
 
 def assert_same(a, b):
@@ -203,7 +209,7 @@ def assert_same(a, b):
     for name in ("attributions", "coefficients"):
         assert torch.equal(getattr(a, name).pack()[0], getattr(b, name).pack()[0])
         assert list(getattr(a, name).bands) == list(getattr(b, name).bands)
-    for name in ("target", "score", "baseline_score", "completeness_gap"):
+    for name in ("target", "score", "baseline_score", "completeness_gap", "gradient"):
         mine, other = getattr(a, name), getattr(b, name)
         assert mine is other is None or torch.equal(mine, other), name
     assert (a.layer is None) == (b.layer is None)
@@ -259,3 +265,125 @@ def test_files_without_a_layer_and_damaged_layers(tmp_path):
         save_file({k: v for k, v in tensors.items() if k != name}, path, metadata=meta)
         with pytest.raises(ValueError, match="e.safetensors is damaged"):
             wam.load(path)
+
+
+# in another frame
+
+METHODS = {
+    "saliency": wam.saliency,
+    "SmoothGrad": partial(wam.smoothgrad, samples=3, seed=2),
+    "integrated gradients": partial(wam.integrated_gradients, steps=4),
+    "from a number": partial(wam.integrated_gradients, steps=4, baseline=-0.7),
+}
+
+
+def sparse(ndim):
+    """Most values are exactly 0, where a mean gradient cannot be had by a division."""
+    x = torch.randn(3, *SHAPES[ndim], dtype=torch.float64)
+    return x * (torch.rand_like(x) < 0.2)
+
+
+@pytest.mark.parametrize("ndim", SHAPES)
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+def test_another_frame_is_as_explained_there(method, ndim, recorder):
+    db2, bior = wam.Wavelet("db2", 1, ndim), wam.Wavelet("bior2.2", 1, ndim, "zero")
+    ways = [(wam.Pixel(), db2), (db2, bior), (bior, wam.Fourier(2, ndim)), (wam.Fourier(2, ndim), wam.Pixel())]
+    model, x = recorder(*SHAPES[ndim]), sparse(ndim)
+    direct = {frame: method(model, x, [0, 3, 2], frame=frame) for way in ways for frame in way}
+    passes = len(model.seen)
+    for start, frame in ways:
+        seen, there = in_frame(direct[start], frame), direct[frame]
+        assert seen.frame == frame and seen.method == there.method and seen.settings == there.settings
+        for name in ("attributions", "coefficients"):
+            mine, other = getattr(seen, name), getattr(there, name)
+            assert list(mine.bands) == list(other.bands) and mine.shape == other.shape
+            torch.testing.assert_close(mine.pack()[0], other.pack()[0], rtol=0, atol=1e-12)
+        assert torch.equal(seen.gradient, there.gradient) and torch.equal(seen.score, there.score)
+    assert len(model.seen) == passes  # no network ran
+
+
+def test_the_gradient_is_the_mean_gradient_of_the_input():
+    """Of the sum of cubes: 3 x^2, and x^2 + x x0 + x0^2 on the mean of the path from x0 to x."""
+    model, frame = lambda v: v.pow(3).flatten(1).sum(1, keepdim=True), wam.Wavelet("db2", 1, 2)
+    x = sparse(2)
+    for start in (frame, wam.Pixel()):
+        torch.testing.assert_close(wam.saliency(model, x, 0, frame=start).gradient, 3 * x**2)
+        for x0 in (0.0, 0.5):
+            e = wam.integrated_gradients(model, x, 0, frame=start, steps=2, nodes="gauss-legendre", baseline=x0)
+            torch.testing.assert_close(e.gradient, x**2 + x * x0 + x0**2)
+            pixels = in_frame(e, wam.Pixel()).attributions.bands[0, "pixel"]
+            torch.testing.assert_close(pixels, x**3 - x0**3)
+
+
+def test_another_frame_keeps_completeness_and_the_layer(recorder):
+    x, e = explanation(recorder, frame=wam.Pixel())
+    seen = in_frame(e, wam.Wavelet("db4", 1, 2))
+    assert torch.equal(seen.completeness_gap, e.completeness_gap)
+    torch.testing.assert_close(seen.scale_scores().sum(1), e.scale_scores().sum(1))
+    below = layered()
+    assert in_frame(below, wam.Pixel()).layer is below.layer
+
+
+FOREIGN = {
+    "released magnitude": lambda e, net, x: released.magnitude(e),
+    "magnitude": lambda e, net, x: controls.magnitude(e),
+    "magnitude of a difference": lambda e, net, x: controls.magnitude(e, 0.5),
+    "random": lambda e, net, x: controls.random(e),
+    "coarse first": lambda e, net, x: controls.coarse_first(e),
+    "permuted": lambda e, net, x: controls.permuted(e, bins=8),
+    "oracle": lambda e, net, x: controls.oracle(e, x),
+    "gradcam": lambda e, net, x: baselines.gradcam(net, x, layer=net[0]),
+    "released saliency": lambda e, net, x: released.saliency(net, x, frame=e.frame),
+    "released smoothgrad": lambda e, net, x: released.smoothgrad(net, x, frame=e.frame, samples=2),
+    "released integrated gradients": lambda e, net, x: released.integrated_gradients(net, x, frame=e.frame, steps=2),
+    "at a layer": lambda e, net, x: e.layer,
+}
+
+
+@pytest.mark.parametrize("make", FOREIGN.values(), ids=FOREIGN)
+def test_only_mean_gradients_can_be_seen_in_another_frame(make):
+    net, x = layered_net(), torch.randn(3, *SHAPES[1])
+    e = wam.integrated_gradients(net, x, frame=wam.Wavelet("haar", 1, 1), steps=2, layer="1")
+    made = make(e, net, x)
+    assert made.gradient is None
+    with pytest.raises(ValueError, match="holds no mean gradient of the input"):
+        in_frame(made, wam.Pixel())
+
+
+def test_a_baseline_that_was_a_tensor_is_not_known(recorder):
+    model, x, black = recorder(2, 21, 24), sparse(2), torch.tensor([-1.0, 0.5]).double().view(2, 1, 1)
+    e = wam.integrated_gradients(model, x, frame=wam.Pixel(), steps=2, baseline=black)
+    with pytest.raises(ValueError, match="baseline of this explanation was a tensor"):
+        in_frame(e, wam.Wavelet("haar", 1, 2))
+
+
+@pytest.mark.parametrize("method", METHODS.values(), ids=METHODS)
+@pytest.mark.parametrize("frame", [wam.Pixel(), wam.Wavelet("db2", 1, 1)], ids=str)
+def test_the_gradient_goes_where_the_explanation_goes(method, frame, tmp_path):
+    """Also where it is the attribution itself, in pixels, and shares its memory."""
+    net, x = layered_net(), torch.randn(3, *SHAPES[1])
+    e = method(net, x, frame=frame)
+    assert e.gradient.shape == x.shape and e.gradient.dtype == torch.float32
+    for part, expected in ((e, slice(None)), (e[1], [1]), (e[[2, 0]], [2, 0]), (e[::-1], [2, 1, 0])):
+        assert torch.equal(part.gradient, e.gradient[expected])
+        again = wam.load(part.save(tmp_path / "e"))
+        assert_same(again, part)
+        there = in_frame(again, wam.Fourier(2, 1)).attributions.pack()[0]
+        assert torch.equal(there, in_frame(part, wam.Fourier(2, 1)).attributions.pack()[0])
+    double = e.to(torch.float64)
+    assert double.gradient.dtype == torch.float64 and torch.equal(double.gradient, e.gradient.double())
+    assert in_frame(double, wam.Pixel()).attributions.dtype == torch.float64
+    assert e.to("meta").gradient.is_meta
+
+
+def test_files_from_before_the_gradient_load(tmp_path):
+    e = layered()
+    path = e.save(tmp_path / "e.safetensors")
+    with safe_open(path, framework="pt") as file:
+        tensors, meta = {name: file.get_tensor(name) for name in file.keys()}, file.metadata()  # noqa: SIM118
+    assert torch.equal(tensors.pop("gradient"), e.gradient)
+    save_file(tensors, path, metadata=meta)
+    old = wam.load(path)
+    assert_same(old, replace(e, gradient=None))
+    with pytest.raises(ValueError, match="holds no mean gradient"):
+        in_frame(old, wam.Pixel())

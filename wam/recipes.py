@@ -65,7 +65,7 @@ def digits3d(
 def moving_digits(
     out: str | os.PathLike,
     *,
-    epochs: int = 15,
+    epochs: int = 8,
     batch: int = 128,
     learning_rate: float = 2e-3,
     seed: int = 0,
@@ -248,11 +248,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("\ninterrupted: finished epochs are kept, and the same command continues", file=sys.stderr)
         return 130
-    except (ValueError, OSError, RuntimeError, ImportError, FloatingPointError) as error:
+    except (ValueError, OSError, RuntimeError, ImportError, FloatingPointError, AssertionError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     if isinstance(result, dict):
-        print(f"accuracy of the stored weights on {result['stored']['on']}: {result['stored']['accuracy']:.4f}")
+        stored = result["stored"]
+        print(f"accuracy of the weights in {options['out']} on {stored['on']}: {stored['accuracy']:.4f}")
     else:
         print(f"accuracy on the fold held out: {result[-1]['validation']:.3f}; {options['out']}/weights.safetensors")
     return 0

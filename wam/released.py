@@ -110,9 +110,8 @@ def integrated_gradients(
 
 def magnitude(explanation: Explanation) -> Explanation:
     """The control that knows no model: :math:`N(z)`."""
-    return replace(
-        explanation, attributions=_normalised(explanation.coefficients), method="released magnitude", layer=None
-    )
+    name, none = "released magnitude", dict.fromkeys(("baseline_score", "completeness_gap", "layer", "gradient"))
+    return replace(explanation, attributions=_normalised(explanation.coefficients), method=name, **none)
 
 
 def _normalised(c: Coefficients, draws: int = 1) -> Coefficients:

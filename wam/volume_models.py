@@ -10,7 +10,6 @@ import json
 import os
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -56,7 +55,7 @@ class VolumeClassifier(nn.Module):
         self.network = network
         self.categories: tuple[str, ...] = tuple(categories)
         self.channels = channels
-        self.card: Mapping[str, Any] = MappingProxyType(dict(card or {}))
+        self.card: dict[str, Any] = dict(card or {})
 
     @property
     def pretrained(self) -> bool:
@@ -201,7 +200,7 @@ def medmnist3d(weights: str | os.PathLike | None, pretrained: bool = True) -> Vo
     if not pretrained:
         categories = MEDMNIST["adrenalmnist3d"]
         return VolumeClassifier("medmnist3d", resnet18_3d(1, len(categories)), categories)
-    how = "python -m wam.recipes medmnist3d OUT trains the network and writes OUT/weights.safetensors"
+    how = "python -m wam.recipes medmnist3d OUT trains the network and writes OUT/adrenalmnist3d.safetensors"
     if weights is None or not Path(weights).is_file():
         named = f"there is no file {weights}" if weights else "nobody publishes weights of the paper's volume network"
         raise FileNotFoundError(f"{named}: {how}; give that file as weights=, or take pretrained=False")
