@@ -14,20 +14,20 @@ RESULTS = Path(__file__).parent / "results"
 """The folder of them."""
 
 
-def paper(number: int) -> pd.DataFrame:
-    """A table of the paper, with its names.
+def paper(table: int | str) -> pd.DataFrame:
+    """A table of the paper, or ``"poster"``, the one of its poster; with their names.
 
     1, 3 and 4 are of images: faithfulness, mu-fidelity, insertion and deletion. 2 and 5 are of sounds, explained at the
     wavelet coefficients and at the mel-spectrogram: the columns are the metrics on clean clips of ESC-50 and, ``_wn``,
-    on clips in white noise.
+    on clips in white noise. The poster has insertion, deletion and faithfulness of sounds, images and volumes.
 
     >>> import wam.records
     >>> wam.records.paper(1).set_index("method").loc["WAM-SG", "ResNet"].item()
     0.438
     """
-    if number not in range(1, 6):
-        raise ValueError(f"the tables of the paper are 1 to 5, not {number!r}")
-    return pd.read_csv(RESULTS / f"paper_table{number}.csv")
+    if table not in (*range(1, 6), "poster"):
+        raise ValueError(f"the tables of the paper are 1 to 5 and 'poster', not {table!r}")
+    return pd.read_csv(RESULTS / ("paper_poster.csv" if table == "poster" else f"paper_table{table}.csv"))
 
 
 def stored(name: str = "image_tables") -> tuple[pd.DataFrame, dict[str, Any]]:
