@@ -1,4 +1,4 @@
-"""Training: steps of known length, runs broken off in every way, and the sound network on a tiny synthetic ESC-50."""
+"""Training: steps of known length, and runs broken off in every way."""
 
 import json
 import math
@@ -12,16 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors import safe_open
-from test_sounds import write_esc50
 from torch import nn
 from torch.nn.functional import cross_entropy
 from torch.utils.data import Dataset, TensorDataset
 
-import wam.models
+import wam
 from wam import training
-from wam.audio import Clip
-from wam.sounds import esc50
-from wam.training import accuracy, binary_cross_entropy, main
+from wam.training import accuracy, binary_cross_entropy
 
 N, BATCH, EPOCHS = 40, 8, 3
 STEPS = N // BATCH
@@ -207,8 +204,9 @@ def test_the_progress_bar_counts_steps(tmp_path, capfd):
 
 def test_accuracy_is_counted_in_evaluation_mode():
     model, examples = network().train(), Points(50)
-    before = model[1].running_mean.clone()
+    before, generator = model[1].running_mean.clone(), torch.get_rng_state()
     found = accuracy(model, examples, batch=7)
+    assert torch.equal(torch.get_rng_state(), generator)
     assert model.training and torch.equal(model[1].running_mean, before)
     model.eval()
     assert found == (model(examples.x).argmax(1) == examples.y).double().mean().item()
@@ -396,80 +394,3 @@ def test_the_weights_come_with_their_card(tmp_path):
     assert about["settings"]["seed"] == 0 and about["settings"]["examples"] == N and "card" not in about["settings"]
     assert about["result"] == without_seconds(records)[-1]
     assert about["versions"] == {"wam": wam.__version__, "torch": torch.__version__}
-
-
-# --- the sound network ------------------------------------------------------------------------------------------------
-
-
-@pytest.fixture
-def tiny(tmp_path):
-    """Synthetic sounds of three classes, in five folds, in the true format."""
-    return write_esc50(tmp_path / "ESC-50-master", takes="A")
-
-
-def test_the_sound_network_learns_a_tiny_esc50(tiny, tmp_path):
-    records = training.esc50(tiny, tmp_path / "run", 2, epochs=15, batch=6, learning_rate=2e-3, progress=False)
-    assert len(records) == 15 and records[-1]["loss"] < 0.2 * records[0]["loss"]
-
-    model = wam.models.load("kumar_esc50", weights=tmp_path / "run" / "weights.safetensors")
-    assert model.categories == esc50(tiny).categories and model.categories[38] == "clock_tick"
-    assert predicted(model, tiny, (1, 3, 4, 5)) >= 8  # of 12; one answer for all would be right for 4
-    assert records[-1]["validation"] == pytest.approx(predicted(model, tiny, (2,)) / 3)
-
-    about, _ = read(tmp_path / "run" / "weights.safetensors")
-    assert "folds 1, 3, 4, 5" in about["data"] and "fold 2" in about["held_out"]
-    assert "binary_cross_entropy" in about["settings"]["loss"] and about["settings"]["examples"] == 12
-
-
-def predicted(model, folder, folds):
-    """How many sounds get their label."""
-    files = esc50(folder, folds)
-    guesses = model(model.prepare([sound.clip.normalised() for sound in files])).argmax(1).tolist()
-    return sum(guess == label for guess, label in zip(guesses, files.labels, strict=True))
-
-
-def test_the_sound_network_begins_as_its_seed_says(tiny, tmp_path, monkeypatch):
-    def begin(out, seed):
-        with monkeypatch.context() as patch, pytest.raises(KeyboardInterrupt):
-            patch.setattr(torch.nn.Module, "train", lambda *_: interrupt())
-            training.esc50(tiny, out, epochs=1, seed=seed, progress=False)
-        return torch.load(out / "checkpoint.pt", weights_only=True)["model"]["network.classifier.weight"]
-
-    one, again, other = begin(tmp_path / "a", 0), begin(tmp_path / "b", 0), begin(tmp_path / "c", 1)
-    assert torch.equal(one, again) and not torch.equal(one, other)
-
-
-def test_the_command_line_trains_continues_and_says_what_is_wrong(tiny, tmp_path, monkeypatch, capfd):
-    out = tmp_path / "run"
-    command = ["esc50", str(tiny), str(out), "--fold", "3", "--epochs", "2", "--batch", "6"]
-    reads, read_clip = [], Clip.read
-
-    def read_until_the_second_epoch(path):
-        reads.append(path)
-        return interrupt() if len(reads) == 22 else read_clip(path)  # 2 to know the length, then 12 and 3 an epoch
-
-    monkeypatch.setattr(Clip, "read", read_until_the_second_epoch)
-    assert main(command) == 130
-    assert "interrupted: finished epochs are kept, and the same command continues" in capfd.readouterr().err
-    monkeypatch.undo()
-    assert main(command) == 0
-    said = capfd.readouterr()
-    (first, second) = torch.load(out / "checkpoint.pt", weights_only=True)["records"]
-    assert f"accuracy on the fold held out: {second['validation']:.3f}" in said.out
-    assert str(out / "weights.safetensors") in said.out
-    assert read(out / "weights.safetensors")[0]["result"]["epoch"] == 2 and first["epoch"] == 1
-
-    assert main([*command, "--seed", "1"]) == 2
-    assert "error: " in (error := capfd.readouterr().err) and "seed is 0 there and 1 here" in error
-    (tiny / "audio" / "1-100001-A-0.wav").unlink()
-    assert main(["esc50", str(tiny), str(tmp_path / "other")]) == 2
-    assert "1-100001-A-0.wav is missing (1 of the " in capfd.readouterr().err
-    with pytest.raises(SystemExit):
-        main(["esc51", str(tiny), str(out)])
-    assert "esc51" in capfd.readouterr().err
-
-
-def test_the_module_is_a_command(tmp_path):
-    command = [sys.executable, "-m", "wam.training", "esc50", str(tmp_path / "nowhere"), str(tmp_path / "out")]
-    process = subprocess.run(command, capture_output=True, text=True)
-    assert process.returncode == 2 and "nowhere is not a folder" in process.stderr, process.stderr

@@ -25,7 +25,8 @@ from wam.scoring import Model, frozen, gradient, predict
 NOISE = {1: 0.001, 2: 0.25, 3: 0.25}
 """The standard deviation of SmoothGrad's noise, as a share of each sample's range, for 1, 2 and 3 dimensions.
 
-Images and sounds as the authors of the paper; for volumes, of which the paper gives no value, that of images.
+Images and sounds as the authors of the paper. For volumes the paper gives none: chapter 05 measures it on 3D digits,
+where faithfulness is about even from 0.1 to 0.5, and at 0.25 nearly all noisy copies keep their class.
 """
 
 
