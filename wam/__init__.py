@@ -34,6 +34,7 @@ _ON_DEMAND = (
     "comparison",
     "content",
     "controls",
+    "cubes",
     "data",
     "explorer",
     "metrics",
