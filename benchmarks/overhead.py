@@ -3,6 +3,8 @@
     python benchmarks/overhead.py [--device cuda] [--rounds 7]
     python benchmarks/overhead.py --model yamnet       (recordings of 5 s at 16 kHz; also explained at the spectrogram)
     python benchmarks/overhead.py --model kumar_esc50  (the same at 44.1 kHz; its weights are random)
+    python benchmarks/overhead.py --model digits3d --side 32 --batch 8     (3D digits, enlarged to 32 voxels a side)
+    python benchmarks/overhead.py --model digits3d --side 128 --batch 1
 
 The bare loop is the fewest lines that evaluate as many input gradients of as many inputs, parameters frozen, same
 batches; for adaptive nodes it also makes the forward passes of the sweep. Rounds are interleaved in random order, so
@@ -24,6 +26,7 @@ from collections.abc import Callable
 
 import torch
 from report import report
+from torch import nn
 
 import wam
 from wam import data, models, quadrature
@@ -64,10 +67,14 @@ def interleaved(calls: dict[str, Callable[[], object]], rounds: int, device: str
     return seconds
 
 
-def subject(name: str, batch: int, device: str) -> tuple[torch.nn.Module, torch.Tensor, torch.Tensor, str | None]:
+def subject(name: str, batch: int, side: int, device: str) -> tuple[nn.Module, torch.Tensor, torch.Tensor, str | None]:
     """A model, a batch for it, the classes to explain, and for a model of sounds the layer of its spectrogram."""
     sound = name in ("yamnet", "kumar_esc50")
     model = models.load(name, device=device, pretrained=name != "kumar_esc50").requires_grad_(False)
+    if name == "digits3d":
+        digits = data.digits3d("test", batch)
+        x = nn.functional.interpolate(model.prepare(digits), (side,) * 3)
+        return model, x, digits.labels.to(device), None
     if not sound:
         images = data.images(batch)
         target = torch.tensor([image.label for image in images], device=device)
@@ -83,18 +90,20 @@ def main() -> None:
     parser.add_argument("--device", default="cpu")
     parser.add_argument("--model", default="efficientnet_lite0")
     parser.add_argument("--batch", type=int, default=4)
+    parser.add_argument("--side", type=int, default=32, help="voxels along every axis (digits3d)")
     parser.add_argument("--evaluations", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=7)
     parser.add_argument("--rules", nargs="+", choices=quadrature.RULES, default=list(quadrature.RULES))
     args = parser.parse_args()
 
-    model, x, target, layer = subject(args.model, args.batch, args.device)
+    model, x, target, layer = subject(args.model, args.batch, args.side, args.device)
     n, ndim = args.evaluations, x.ndim - 2
     calls: dict[str, Callable[[], object]] = {
         "bare loop": lambda: bare_loop(model, x, target, n, 0),
         "bare loop + sweep": lambda: bare_loop(model, x, target, n, quadrature.SWEEP - 2),
     }
-    for name in ("haar", "db4"):
+    long = "db4" if wam.Wavelet("db4", levels=3, ndim=ndim).max_levels(x.shape[2:]) >= 3 else "db2"
+    for name in ("haar", long):
         frame = wam.Wavelet(name, levels=3, ndim=ndim)
         calls[f"SG {name}"] = lambda f=frame: wam.smoothgrad(model, x, target, frame=f, samples=n)
         for rule in args.rules:
@@ -115,6 +124,10 @@ def main() -> None:
         ratio = statistics.median(times) / statistics.median(bare)
         rows.append({"call": name, "seconds": round(statistics.median(times), 4), "ratio": round(ratio, 4)})
     suffix = "" if args.model == "efficientnet_lite0" else f"-{args.model}"
+    if args.model == "digits3d":
+        suffix += f"-{args.side}"
+    else:
+        del args.side
     report(f"overhead{suffix}", rows, vars(args))
 
 

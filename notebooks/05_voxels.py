@@ -136,7 +136,7 @@ right = (guess == labels).nonzero()[:, 0].tolist()
 chosen = right[:n_volumes]
 x, y = model.prepare(held_out[chosen]), labels[chosen]
 examples = [int((y == c).nonzero()[0, 0]) for c in y.unique()]  # the first of every class
-hero = examples[len(examples) // 3]  # in most figures
+hero = examples[(len(examples) - 1) // 2]  # in most figures
 
 # %% tags=["hide-input"]
 accuracy, promised = len(right) / len(held_out), model.card.get("stored", {}).get("accuracy")
@@ -849,7 +849,7 @@ text = (
 text += "the other, so the comparison across domains is the poster's question more than ours. "
 if profile == "embedded":
     cells = model.get_submodule(cam.settings["layer"])(given[:1]).shape[2:]
-    text += f"GradCAM has a map of {' × '.join(map(str, cells))} cells here, too coarse for a shape."
+    text += f"GradCAM's map, of the last layer before the last pooling, has {' × '.join(map(str, cells))} cells here."
 say(text)
 
 # %% [markdown]

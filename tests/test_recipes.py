@@ -68,7 +68,7 @@ def test_a_network_of_digits_and_its_file(few, tmp_path, monkeypatch, name):
     card, state = read(tmp_path / f"{name}.safetensors")
     assert card == about
     assert {value.dtype for value in state.values()} == {torch.float16}
-    assert card["recipe"] == f"python -m wam.recipes {name}" and card["channels"] == 1
+    assert card["recipe"] == f"python -m wam.recipes {name} OUT" and card["channels"] == 1
     assert "MNIST, train" in card["data"] and "MNIST, test" in card["stored"]["on"]
     assert card["stored"]["of"] == 48 and card["stored"]["dtype"] == "float16"
     settings = {"epochs": 2, "batch": 32, "learning_rate": 2e-3, "seed": 0, "examples": 160}
@@ -158,7 +158,9 @@ def test_the_network_of_medical_volumes_from_file_to_classifier(medical, capfd):
     model, held_out = wam.models.load("medmnist3d", weights=stored), medmnist3d("fracturemnist3d", file=file)
     assert model.categories == MEDMNIST["fracturemnist3d"] and model.channels == 1
     assert accuracy(model, held_out) == model.card["stored"]["accuracy"]
-    assert model.card["recipe"] == "python -m wam.recipes medmnist3d" and "fracturemnist3d, test" in str(model.card)
+    assert model.card[
+        "recipe"
+    ] == "python -m wam.recipes medmnist3d --name fracturemnist3d OUT" and "fracturemnist3d, test" in str(model.card)
     assert model.card["result"]["validation"] in (0, 0.5, 1)  # of two volumes
     assert model.card["settings"]["examples"] == 4 and model.card["settings"]["batch"] == 4
     assert "fracturemnist3d, train" in model.card["data"]

@@ -175,9 +175,7 @@ def test_weights_come_back_with_their_categories(trained):
 
 def test_weights_that_are_not_there_or_do_not_fit_are_named(trained, tmp_path):
     model, path = trained
-    with pytest.raises(
-        FileNotFoundError, match=r"python -m wam\.recipes esc50 FOLDER OUT.*weights=.*pretrained=False"
-    ):
+    with pytest.raises(FileNotFoundError, match=r"python -m wam\.recipes esc50 FOLDER OUT.*weights=.*pretrained=False"):
         wam.models.load("kumar_esc50")
     with pytest.raises(FileNotFoundError, match=r"no file .*nowhere.*python -m wam\.recipes"):
         wam.models.load("kumar_esc50", weights=tmp_path / "nowhere")
@@ -202,7 +200,7 @@ def test_weights_that_are_not_there_or_do_not_fit_are_named(trained, tmp_path):
 
 def test_weights_are_for_one_network():
     for name in ("yamnet", "resnet18"):
-        with pytest.raises(ValueError, match=f"weights= is for the pretrained kumar_esc50 and medmnist3d, not for '{name}'"):
+        with pytest.raises(ValueError, match=f"the pretrained kumar_esc50 and medmnist3d, not for '{name}'"):
             wam.models.load(name, weights="file")
     with pytest.raises(ValueError, match="pretrained=False"):
         wam.models.load("kumar_esc50", pretrained=False, weights="file")

@@ -285,7 +285,7 @@ def test_the_tables_of_the_paper_have_our_names():
             difference = table[f"insertion_{condition}"] - table[f"deletion_{condition}"]
             slips = (difference - table[f"faithfulness_{condition}"]).abs() > 0.0025
             assert table["method"][slips].tolist() == ["Integrated Gradients"]  # as the paper map says
-    with pytest.raises(ValueError, match="1 to 5, not 6"):
+    with pytest.raises(ValueError, match="1 to 5 and 'poster', not 6"):
         records.paper(6)
 
 

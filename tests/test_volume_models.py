@@ -106,9 +106,11 @@ def test_the_shipped_files_are_small_and_say_what_they_are(name):
     state, card = read(path)
     assert {value.dtype for value in state.values()} == {torch.float16}
     assert all(value.isfinite().all() for value in state.values())
-    assert set(card) == {"data", "categories", "channels", "recipe", "settings", "result", "versions", "stored"}
+    assert set(card) == {"name", "data", "categories", "channels", "recipe", "settings", "result", "versions", "stored"}
     assert (
-        "MNIST, train" in card["data"] and card["recipe"] == f"python -m wam.recipes {name}" and card["channels"] == 1
+        "MNIST, train" in card["data"]
+        and card["recipe"] == f"python -m wam.recipes {name} OUT"
+        and card["channels"] == 1
     )
     defaults = {key: of.default for key, of in inspect.signature(recipes.RECIPES[name]).parameters.items()}
     for setting in ("epochs", "batch", "learning_rate", "seed"):
@@ -215,7 +217,7 @@ def test_the_resnet_does_not_shrink_its_input_at_once(resnet):
 
 def test_medical_weights_come_back_with_their_card(resnet, tmp_path):
     path = tmp_path / "weights.safetensors"
-    card = {"categories": MEDMNIST["fracturemnist3d"], "channels": 2, "data": "some"}
+    card = {"name": "fracturemnist3d", "categories": MEDMNIST["fracturemnist3d"], "channels": 2, "data": "some"}
     save_file(resnet.state_dict(), path, {name: json.dumps(value) for name, value in card.items()})
     try:
         model = wam.models.load("medmnist3d", weights=path)
@@ -223,11 +225,11 @@ def test_medical_weights_come_back_with_their_card(resnet, tmp_path):
     finally:
         path.unlink()  # 130 MB
     assert model.categories == MEDMNIST["fracturemnist3d"] and model.channels == 2 and model.pretrained
-    assert model.name == "medmnist3d" and model.card["data"] == "some" and not model.training
+    assert model.name == "fracturemnist3d" and model.card["data"] == "some" and not model.training
     x = torch.rand(2, 2, 8, 9, 10)
     with torch.no_grad():
         assert torch.equal(model(x), resnet(x))
-    with pytest.raises(ValueError, match=r"medmnist3d takes volumes \(batch, 2, depth, height, width\)"):
+    with pytest.raises(ValueError, match=r"fracturemnist3d takes volumes \(batch, 2, depth, height, width\)"):
         model(torch.zeros(2, 1, 8, 8, 8))
 
 

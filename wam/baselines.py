@@ -36,7 +36,7 @@ _LAYERS: Mapping[tuple[str, str], Callable[[nn.Module], nn.Module]] = {
     ("torchvision", "ResNet"): attrgetter("layer4"),
     ("torchvision", "VideoResNet"): attrgetter("layer4"),
     ("wam", "KumarCNN"): attrgetter("features"),
-    ("wam", "VoxelCNN"): attrgetter("features"),
+    ("wam", "VoxelCNN"): lambda network: network.features[5],  # before the last pooling
     ("wam", "YAMNet"): attrgetter("features"),
 }
 _INTERPOLATION = {1: "linear", 2: "bilinear", 3: "trilinear"}

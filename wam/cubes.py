@@ -75,6 +75,8 @@ def shape_of(volume: Tensor | np.ndarray) -> np.ndarray:
     if values.ndim not in (3, 4) or values.size == 0:
         raise ValueError(f"expected a volume ([channels,] depth, height, width), got shape {values.shape}")
     values = values.reshape(-1, *values.shape[-3:]).mean(0)
+    if np.isnan(values).any():
+        raise ValueError(f"{np.isnan(values).sum()} voxels are NaN")
     return (values > 0.5 * values.max()) & (values > 0)
 
 

@@ -51,7 +51,7 @@ class Explanation:
         The explanation at a layer of the model, made by the same passes, where one was asked for; otherwise ``None``.
     gradient
         The mean gradient of the input, ``(batch, channels, *spatial)``, of which :func:`in_frame` makes the explanation
-        in any other frame; ``None`` where there is none.
+        in any other frame; ``None`` where there is none. Who changes the attributions sets it to ``None``.
 
     Examples
     --------
@@ -184,9 +184,8 @@ class Explanation:
         for name in _CONTAINERS:
             for (level, orientation), band in getattr(self, name).bands.items():
                 tensors[f"{name}/{level}/{orientation}"] = band
-        tensors = {
-            name: tensor.detach().cpu().clone().contiguous() for name, tensor in tensors.items()
-        }  # may share memory
+        whole = {"memory_format": torch.contiguous_format}  # copies, because some of them may share memory
+        tensors = {name: tensor.detach().cpu().clone(**whole) for name, tensor in tensors.items()}
         head = {
             "bands": [list(key) for key in self.attributions.bands],
             "shape": list(self.attributions.shape),
@@ -238,7 +237,13 @@ def in_frame(e: Explanation, frame: Frame) -> Explanation:
     Raises
     ------
     ValueError
-        If the explanation is not one of these, or its baseline was a tensor, which it does not keep.
+        If the explanation holds no mean gradient (controls, other methods, layers, files of an earlier version), or its
+        baseline was a tensor, which it does not keep.
+
+    Notes
+    -----
+    The input is put together from the coefficients, to rounding. Where exact zeros matter, or with ``dmey``, go from
+    :class:`wam.Pixel <wam.frames.Pixel>`, which keeps every value.
 
     Examples
     --------
@@ -251,7 +256,10 @@ def in_frame(e: Explanation, frame: Frame) -> Explanation:
     True
     """
     if e.gradient is None:
-        raise ValueError(f"{e} holds no mean gradient of the input; make it by a gradient method of wam")
+        raise ValueError(
+            f"{e} holds no mean gradient of the input (no control, other method, layer or file of an earlier version "
+            "does): explain the input by saliency, smoothgrad or integrated_gradients again"
+        )
     x, attributions = e.frame.synthesis(e.coefficients), frame.pullback(e.gradient)
     if e.completeness_gap is not None:
         baseline = e.settings["baseline"]

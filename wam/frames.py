@@ -32,6 +32,8 @@ _DETAILS = {1: ("detail",), 2: ("horizontal", "vertical", "diagonal")}  # as ptw
 _DETAILS[3] = ("aad", "ada", "add", "daa", "dad", "dda", "ddd")
 _BINARY = _DETAILS | {2: ("vertical", "horizontal", "diagonal")}  # as binary numbers of low-pass 0 and high-pass 1
 _ANALYSIS = {1: ptwt.wavedec, 2: ptwt.wavedec2, 3: ptwt.wavedec3}
+_DIRECT = 8  # the longest filters that are fast as one kernel of three dimensions, where a library has such kernels
+_COPIED = 4  # and where it has none
 _CONVOLVE = {1: conv1d, 2: conv2d, 3: conv3d}
 
 
@@ -80,7 +82,9 @@ class Frame(ABC):
             raise TypeError(f"expected float32 or float64, got {x.dtype}; convert with x.float() (autocast is fine)")
         if x.ndim < 3 or (self.ndim is not None and x.ndim != self.ndim + 2):
             axes = "*spatial" if self.ndim is None else f"{self.ndim} spatial axes"
-            raise ValueError(f"expected a batch (batch, channels, {axes}), got shape {tuple(x.shape)}")
+            missing = "; add the missing axis, x[:, None] for channels or x[None] for the batch, or take a smaller ndim"
+            fix = missing if x.ndim < (self.ndim or 1) + 2 else f", which has {x.ndim - 2}"
+            raise ValueError(f"expected a batch (batch, channels, {axes}), got shape {tuple(x.shape)}{fix}")
         if x.numel() == 0:
             raise ValueError(f"the batch is empty: shape {tuple(x.shape)}")
 
@@ -159,7 +163,7 @@ class Wavelet(Frame):
             least = 2**self.levels * (pywt.Wavelet(self.name).dec_len - 1)
             raise ValueError(
                 f"{self.levels} levels of {self.name} do not fit an input of {tuple(x.shape[2:])}: at most {fit} do; "
-                f"{self.levels} need {least} along every axis"
+                f"{self.levels} need {least} along every axis, and the shortest has {min(x.shape[2:])}"
             )
 
     def analysis(self, x: Tensor) -> Coefficients:
@@ -185,8 +189,9 @@ class Wavelet(Frame):
     def _decompose(self, x: Tensor, bank: pywt.Wavelet, mode: str) -> Coefficients:
         if self.ndim == 1 and x.shape[:2] == (1, 1):  # a lone row takes another kernel and rounds differently
             return self._decompose(x.expand(2, -1, -1), bank, mode)[:1]
+        decompose = ptwt.fswavedec3 if _by_axes(x, bank.dec_len) else _ANALYSIS[self.ndim]
         with full_precision(x.device):
-            approximation, *details = _ANALYSIS[self.ndim](x, bank, mode=mode, level=self.levels)
+            approximation, *details = decompose(x, bank, mode=mode, level=self.levels)
         bands: dict[Band, Tensor] = {(self.levels, "approx"): approximation}
         for level, detail in zip(range(self.levels, 0, -1), details):
             for orientation, band in zip(_DETAILS[self.ndim], _as_tuple(detail)):
@@ -197,8 +202,9 @@ class Wavelet(Frame):
         bands, expected = coefficients.bands, self._layout(coefficients.shape)
         if {key: tuple(band.shape[2:]) for key, band in bands.items()} != expected:
             raise ValueError(f"these are not coefficients of {self} for an input of {coefficients.shape}")
-        x, kernel = bands[self.levels, "approx"], _phases(self.name, absolute, self.ndim)
-        kernel = kernel.to(x)
+        x = bands[self.levels, "approx"]
+        by_axes = _by_axes(x, pywt.Wavelet(self.name).dec_len)
+        kernel = _phases(self.name, absolute, 1 if by_axes else self.ndim).to(x)
         with full_precision(coefficients.device):
             for level in range(self.levels, 0, -1):
                 details = [bands[level, orientation] for orientation in _BINARY[self.ndim]]
@@ -280,16 +286,42 @@ def _phases(name: str, absolute: bool, ndim: int) -> Tensor:
 
 def _upsample(bands: Tensor, kernel: Tensor) -> Tensor:
     """One level of the synthesis, ``(rows, bands, *n)`` to ``(rows, *2 n - length + 2)``."""
-    if len(bands) == 1:  # a lone row takes another kernel and rounds differently
-        return _upsample(bands.expand(2, *bands.shape[1:]), kernel)[:1]
     ndim = bands.ndim - 2
-    if kernel[0, 0].numel() == 1 and bands.device.type == "cpu":  # Haar: far faster as a product
-        phases = (kernel.flatten(1) @ bands.flatten(2)).view(bands.shape)
-    else:
-        phases = _CONVOLVE[ndim](bands, kernel)
-    phases = phases.unflatten(1, (2,) * ndim)
+    if kernel.ndim < bands.ndim:
+        return _upsample_axes(bands, kernel)
+    phases = _convolved(bands, kernel).unflatten(1, (2,) * ndim)
     order = [axis for i in range(ndim) for axis in (1 + ndim + i, 1 + i)]
     return phases.permute(0, *order).reshape(len(bands), *(2 * n for n in phases.shape[1 + ndim :]))
+
+
+def _upsample_axes(bands: Tensor, kernel: Tensor) -> Tensor:
+    """The same for volumes, one axis after the other; the kernel is that of one axis."""
+    x = bands.unflatten(1, (2, 2, 2))
+    for _ in range(3):
+        pairs = x.movedim(1, 3)  # (rows, two axes that are done or whose bands are to come, band, n, *axes to come)
+        before, after = pairs.shape[:3], pairs.shape[5:]
+        rows = pairs.reshape(-1, 2, pairs.shape[4], after.numel())
+        x = _convolved(rows, kernel[..., None]).movedim(1, 2).reshape(*before, -1, *after)
+    return x
+
+
+def _convolved(bands: Tensor, kernel: Tensor) -> Tensor:
+    """The phases ``(rows, phases, *places)`` of bands ``(rows, bands, *n)``."""
+    if len(bands) == 1:  # a lone row takes another kernel and rounds differently
+        return _convolved(bands.expand(2, *bands.shape[1:]), kernel)[:1]
+    if kernel[0, 0].numel() == 1 and bands.device.type == "cpu":  # Haar: far faster as a product
+        return (kernel.flatten(1) @ bands.flatten(2)).view(bands.shape)
+    return _CONVOLVE[bands.ndim - 2](bands, kernel)
+
+
+def _by_axes(x: Tensor, length: int) -> bool:
+    """Whether volumes go through filters of this length one axis after the other, 3 * length taps for length**3.
+
+    On a CPU torch has kernels of oneDNN for ``float32``, which are fast while filters are short. Its own, for
+    ``float64``, makes length**3 / 8 copies of the volume: 64 for db4, 512 for sym8.
+    """
+    direct = x.device.type != "cpu" or (x.dtype == torch.float32 and torch.backends.mkldnn.is_available())
+    return x.ndim == 5 and length > (_DIRECT if direct else _COPIED)
 
 
 def _as_tuple(detail) -> tuple[Tensor, ...]:

@@ -269,7 +269,7 @@ def _normalisation(model: Model | None, x: Tensor) -> tuple[Tensor, Tensor]:
         raise ValueError(
             "black and rescaling refer to colours from 0 to 1: the model must carry the mean and std of its "
             f"normalisation, tensors of shape {shape}, as wam.models.ImageClassifier does; for spectrograms use "
-            "protocol='released-sound'"
+            "protocol='released-sound', for volumes 'equations'"
         )
     return found
 

@@ -12,16 +12,17 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any
+from typing import Any, TypeVar
 
 import torch
 from safetensors.torch import save
 from torch import Tensor, nn
-from torch.utils.data import Dataset
 
 from wam import sound_models, sounds, volume_models, volumes
 from wam.files import replace
 from wam.training import Record, accuracy, binary_cross_entropy, train
+
+Network = TypeVar("Network", bound=nn.Module)
 
 
 def digits3d(
@@ -56,10 +57,9 @@ def digits3d(
     ValueError, FloatingPointError, wam.assets.AssetError
         As :func:`wam.training.train` and :func:`wam.volumes.digits3d`.
     """
-    training, held_out = volumes.digits3d("train"), volumes.digits3d("test")
-    model = _seeded(volume_models.digits3d, seed, device)
-    given = {"epochs": epochs, "batch": batch, "learning_rate": learning_rate, "seed": seed}
-    return _trained(model, model.network, training, None, held_out, out, given | options)
+    model = _seeded(lambda: volume_models.digits3d(pretrained=False), seed, device)
+    given = {"epochs": epochs, "batch": batch, "learning_rate": learning_rate, "seed": seed} | options
+    return _trained(model, model.network, volumes.digits3d("train"), volumes.digits3d("test"), "digits3d", out, given)
 
 
 def moving_digits(
@@ -79,10 +79,10 @@ def moving_digits(
 
     Parameters, result and errors are those of :func:`digits3d`; the accuracy is that of the pair.
     """
+    model = _seeded(lambda: volume_models.moving_digits(pretrained=False), seed, device)
+    given = {"epochs": epochs, "batch": batch, "learning_rate": learning_rate, "seed": seed} | options
     training, held_out = volumes.moving_digits("train"), volumes.moving_digits("test")
-    model = _seeded(volume_models.moving_digits, seed, device)
-    given = {"epochs": epochs, "batch": batch, "learning_rate": learning_rate, "seed": seed}
-    return _trained(model, _Pairs(model.network), training, None, held_out, out, given | options)
+    return _trained(model, _Pairs(model.network), training, held_out, "moving_digits", out, given)
 
 
 def medmnist3d(
@@ -123,15 +123,10 @@ def medmnist3d(
         volumes.medmnist3d(name, split, file=file, size=size) for split in ("train", "val", "test")
     )
     categories, channels = training.categories, training.voxels.shape[1]
-
-    def build(pretrained: bool) -> volume_models.VolumeClassifier:
-        network = volume_models.resnet18_3d(channels, len(categories))
-        return volume_models.VolumeClassifier(name, network, categories, channels)
-
-    model = _seeded(build, seed, device)
-    return _trained(
-        model, model.network, training, validation, held_out, out, {"epochs": epochs, "seed": seed} | options
-    )
+    network = _seeded(lambda: volume_models.resnet18_3d(channels, len(categories)), seed, device)
+    model = volume_models.VolumeClassifier(name, network, categories, channels)
+    given = {"epochs": epochs, "seed": seed, "validation": validation} | options
+    return _trained(model, network, training, held_out, f"medmnist3d --name {name}", out, given)
 
 
 def esc50(
@@ -163,7 +158,7 @@ def esc50(
     """
     held_out = sounds.esc50(folder, (fold,))
     training = sounds.esc50(folder, [other for other in range(1, 6) if other != fold])
-    model = _seeded(lambda pretrained: sound_models.kumar(held_out.categories), seed, device)
+    model = _seeded(lambda: sound_models.kumar(held_out.categories), seed, device)
     examples, validation = (sounds.SoundExamples(model, files) for files in (training, held_out))
     card = {"data": training.source, "held_out": held_out.source, "categories": held_out.categories}
     given = {"epochs": epochs, "seed": seed, "validation": validation, "loss": binary_cross_entropy, "card": card}
@@ -188,26 +183,26 @@ class _Pairs(nn.Module):
         return (digit[:, :, None] + direction[:, None]).flatten(1)
 
 
-def _seeded(build: Callable[[bool], nn.Module], seed: int, device: str | torch.device) -> nn.Module:
+def _seeded(build: Callable[[], Network], seed: int, device: str | torch.device) -> Network:
     """An untrained network whose weights depend on the seed; the caller's generator is left alone."""
     with torch.random.fork_rng(devices=[]):
         torch.default_generator.manual_seed(seed)
-        return build(False).to(device)
+        return build().to(device)
 
 
 def _trained(
     model: volume_models.VolumeClassifier,
     head: nn.Module,
     training: volumes.Volumes,
-    validation: Dataset | None,
     held_out: volumes.Volumes,
+    command: str,
     out: str | os.PathLike,
     options: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Train ``model`` by what ``head`` makes of it, store it in ``float16``, and measure what was stored."""
-    card = {"data": training.source, "categories": model.categories, "channels": model.channels}
-    card["recipe"] = f"python -m wam.recipes {model.name if model.name in RECIPES else 'medmnist3d'}"
-    train(head, training, out, validation=validation, card=card, **options)
+    card = {"name": model.name, "recipe": f"python -m wam.recipes {command} OUT", "data": training.source}
+    card |= {"categories": model.categories, "channels": model.channels}
+    train(head, training, out, card=card, **options)
     _, about = volume_models.read(Path(out) / "weights.safetensors")
     state = {
         name: value.half() if value.is_floating_point() else value for name, value in model.network.state_dict().items()

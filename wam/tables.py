@@ -160,7 +160,7 @@ def _recipes(
 
 def _over_channels(e: Explanation) -> Explanation:
     """One signed attribution per place, which is what the released metrics rank."""
-    return replace(e, attributions=e.attributions.map(lambda band: band.sum(1, keepdim=True)))
+    return replace(e, attributions=e.attributions.map(lambda band: band.sum(1, keepdim=True)), gradient=None)
 
 
 def _made(recipes: Recipes) -> tuple[dict[str, Explanation], list[dict[str, str]]]:

@@ -182,13 +182,27 @@ def digits3d(pretrained: bool = True) -> VolumeClassifier:
 def moving_digits(pretrained: bool = True) -> VolumeClassifier:
     """:class:`VoxelCNN` for :func:`wam.volumes.moving_digits`, trained by :func:`wam.recipes.moving_digits`.
 
-    One network, two questions: ten logits say which digit it is, four others where it moves.
+    One network, two questions: ten logits say which digit it is, four others where it moves. So always name the class
+    to be explained, ``labels // 4`` or ``10 + labels % 4``: the largest of the fourteen logits, or their softmax, mixes
+    the questions.
+
+    Examples
+    --------
+    >>> import wam.data, wam.models
+    >>> model, clips = wam.models.load("moving_digits"), wam.data.moving_digits("test", 2)
+    >>> logits = model(model.prepare(clips))
+    >>> logits[:, :10].argmax(1).tolist(), (clips.labels // 4).tolist()
+    ([7, 2], [7, 2])
+    >>> [model.categories[10 + label % 4] for label in clips.labels], logits[:, 10:].argmax(1).tolist()
+    (['down', 'down'], [3, 3])
     """
     return _shipped("moving_digits", [*map(str, range(10)), *DIRECTIONS], pretrained)
 
 
 def medmnist3d(weights: str | os.PathLike | None, pretrained: bool = True) -> VolumeClassifier:
-    """:func:`resnet18_3d` with weights from a file that :func:`wam.recipes.medmnist3d` wrote.
+    """:func:`resnet18_3d` with weights from a file that :func:`wam.recipes.medmnist3d` wrote, named after its set.
+
+    Without training it has the two classes of AdrenalMNIST3D.
 
     Raises
     ------
@@ -208,10 +222,11 @@ def medmnist3d(weights: str | os.PathLike | None, pretrained: bool = True) -> Vo
         state, card = read(weights)
         network = resnet18_3d(card["channels"], len(card["categories"]))
         network.load_state_dict(state)
+        name = str(card["name"])
     except (SafetensorError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
+        reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{weights} does not hold a network of MedMNIST3D and its card: {reason} ({how})") from error
-    return VolumeClassifier("medmnist3d", network, card["categories"], card["channels"], card)
+    return VolumeClassifier(name, network, card["categories"], card["channels"], card)
 
 
 def read(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, Any]]:

@@ -24,6 +24,7 @@ from torch import Tensor
 from torch.utils.data import Dataset
 
 from wam.assets import CATALOGUE, fetch
+from wam.checks import positive
 
 __all__ = ["DIRECTIONS", "MEDMNIST", "Volumes", "digits3d", "medmnist3d", "moving_digits"]
 
@@ -101,8 +102,12 @@ class Volumes(Dataset):
         if self.labels.shape != self.voxels.shape[:1] or self.labels.dtype != torch.int64:
             found = f"{self.labels.dtype} of shape {tuple(self.labels.shape)}"
             raise ValueError(f"{len(self.voxels)} volumes need one label each, in int64, got {found}")
-        if len(self.labels) and not 0 <= int(self.labels.min()) <= int(self.labels.max()) < len(self.categories):
-            raise ValueError(f"labels must be from 0 to {len(self.categories) - 1}, one of {self.categories}")
+        if not 1 <= self.full <= 255 or (self.voxels.numel() and int(self.voxels.max()) > self.full):
+            raise ValueError(f"full must be from 1 to 255 and not below any voxel, got {self.full!r}")
+        if unknown := set(self.labels.tolist()) - set(range(len(self.categories))):
+            raise ValueError(
+                f"labels must be from 0 to {len(self.categories) - 1}, for {self.categories}; got {min(unknown)}"
+            )
 
     def __len__(self) -> int:
         return len(self.voxels)
@@ -115,8 +120,11 @@ class Volumes(Dataset):
     @overload
     def __getitem__(self, index: slice | Sequence[int] | np.ndarray | Tensor) -> Volumes: ...
     def __getitem__(self, index):
+        index = index.cpu() if isinstance(index, Tensor) else index
         if isinstance(index, slice | Sequence) or np.ndim(index):
             chosen = np.array(np.arange(len(self))[list(index) if isinstance(index, Sequence) else index], ndmin=1)
+            if chosen.ndim > 1:
+                raise ValueError(f"volumes are indexed along one axis, got an index of shape {chosen.shape}")
             return replace(self, voxels=self.voxels[chosen], labels=self.labels[chosen])
         i = operator.index(index)
         return self.voxels[i] / self.full, int(self.labels[i])
@@ -131,7 +139,8 @@ def digits3d(split: str = "test", n: int | None = None) -> Volumes:
 
     Every pixel above 0.3 becomes a column along the depth, 0.24 times as long as the image is wide. The solid is
     turned about its three axes by angles from -0.6 to 0.6 rad, scaled until it touches the cube, and each of its points
-    fills the voxel that it falls into. Voxels are 0 or 1; about 9 % are 1.
+    fills the voxel that it falls into. Voxels are 0 or 1; about 9 % are 1. Points are sparse enough to leave a pinhole
+    here and there: about one digit in five encloses an empty voxel.
 
     Parameters
     ----------
@@ -253,6 +262,8 @@ def medmnist3d(
         )
     wanted = f"{split}_images", f"{split}_labels"
     try:
+        if not zipfile.is_zipfile(path):
+            raise ValueError("it is not an npz file")
         with np.load(path, allow_pickle=False) as arrays:
             if missing := [key for key in wanted if key not in arrays]:
                 raise ValueError(f"it has no array {missing[0]}, but {', '.join(arrays) or 'none'}")
@@ -265,7 +276,8 @@ def medmnist3d(
         everything = _volumes(images, 255, labels, MEDMNIST[name], f"{name}, {split} (MedMNIST v2, CC BY 4.0)")
     except (OSError, ValueError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
         raise ValueError(
-            f"{path} is not {name}.npz of MedMNIST3D: {error}; take it afresh from https://doi.org/10.5281/zenodo.10519652"
+            f"{path} is not {name}.npz of MedMNIST3D: {error}; name the set that it is, or take it afresh from "
+            "https://doi.org/10.5281/zenodo.10519652"
         ) from error
     return everything[: _count(n, len(everything))]
 
@@ -319,8 +331,8 @@ def _mnist(split: str, n: int | None) -> tuple[np.ndarray, np.ndarray]:
 def _count(n: int | None, available: int) -> int:
     if n is None:
         return available
-    if n not in range(1, available + 1):
-        raise ValueError(f"n = {n!r} volumes asked for: give a number from 1 to {available}, or None for all")
+    if positive(n, "n") > available:
+        raise ValueError(f"n = {n!r} volumes asked for: there are {available}; None is all of them")
     return n
 
 

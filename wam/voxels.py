@@ -22,6 +22,7 @@ from matplotlib.patches import Patch
 from torch import Tensor
 
 from wam import plots
+from wam.checks import positive
 from wam.coefficients import Coefficients
 from wam.cubes import VIEW, proportions, shape_of, solid
 from wam.explanation import Explanation
@@ -59,7 +60,7 @@ def scales(
     fine is blue, both is black. A legend takes the place of a title.
     """
     shape = shape_of(volume)
-    first, second = (_most(_array(heat) * shape) for heat in (coarse, fine))
+    first, second = (_most(_heat(shape, heat)) for heat in (coarse, fine))
     where = {"coarse": first & ~second, "fine": second & ~first, "both": first & second}
     colours = np.where(shape[..., None], _GHOST, 0.0)
     for name, marked in where.items():
@@ -84,14 +85,19 @@ def heatmap(
     What :data:`SHARE` marks is opaque, the rest translucent.
     """
     shape = shape_of(volume)
-    heat = _array(heat) * shape
+    heat = _heat(shape, heat)
     colours = _inferno(heat / (heat.max() or 1))
     colours[..., 3] = np.where(_most(heat), 1, _GHOST[3]) * shape
     solid(ax, volume, colours, view=view, title=title)
 
 
 def explanation(
-    e: Explanation, volumes: Tensor | np.ndarray, sample: int = 0, *, categories: Sequence[str] | None = None
+    e: Explanation,
+    volumes: Tensor | np.ndarray,
+    sample: int = 0,
+    *,
+    axes: Sequence[str] = AXES,
+    categories: Sequence[str] | None = None,
 ) -> tuple[Figure, str]:
     """One explanation of one volume, as in Figs. 5 and 17 to 19 of the paper.
 
@@ -102,6 +108,8 @@ def explanation(
     ----------
     volumes
         What is explained, ``(batch, channels, depth, height, width)``, in the order of ``e``.
+    axes
+        The names of the axes in the alternative text, as :data:`AXES`.
     categories
         Names of the classes, by index.
 
@@ -132,7 +140,7 @@ def explanation(
         for ax in panels[len(columns) + count :]:
             ax.remove()
     said = f"coarse and fine scales, the heatmap, the heatmap of every scale. {marked}" if count else "the heatmap."
-    return figure, f"{_describe(one, volume, categories)} Panels: the shape, {said}"
+    return figure, f"{_describe(one, volume, categories, axes)} Panels: the shape, {said}"
 
 
 def gallery(
@@ -198,7 +206,7 @@ def turning(
         As :func:`explanation`.
     """
     one, volume = _sample(e, volumes, sample)
-    figures, texts, angles = [], [], [360 * k / turns for k in range(turns)]
+    figures, texts, angles = [], [], [360 * k / turns for k in range(positive(turns, "turns"))]
     for angle in angles:
         columns = COLUMNS[1:] if len(one.scales) > 1 else COLUMNS[::2]
         with rc_context(style()):
@@ -462,6 +470,14 @@ def _slice(ax: Axes, picture: np.ndarray, axis: int, index: int, title: str) -> 
     plane = plane.swapaxes(0, 1) if axis == 2 else plane
     ax.imshow(plane, origin="lower" if axis == 1 else "upper", interpolation="nearest")
     plots._bare(ax, title)
+
+
+def _heat(shape: np.ndarray, heat: Tensor | np.ndarray) -> np.ndarray:
+    """A heatmap on the shape, if it is one of it."""
+    values = _array(heat)
+    if values.shape != shape.shape or not (values >= 0).all():
+        raise ValueError(f"expected a heatmap {shape.shape} without negative values or NaN, got shape {values.shape}")
+    return values * shape
 
 
 def _most(heat: np.ndarray) -> np.ndarray:
