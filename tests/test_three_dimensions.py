@@ -22,7 +22,7 @@ from wam.volume_models import VolumeClassifier, VoxelCNN, resnet18_3d
 from wam.volumes import digits3d
 
 SIZES = {"cube": (64, 64, 64), "odd": (37, 50, 41), "flat": (16, 16, 9)}
-LEVELS = {"haar": 3, "db2": 1, "sym4": 1}  # db2 and longer in float64, and db6 in any, one axis after the other
+LEVELS = {"haar": 3, "db2": 1, "sym4": 1, "db6": 2}  # sym4 in float64, and db6 in any, one axis after the other
 DTYPES = {"float32": (torch.float32, 1e-4), "float64": (torch.float64, 1e-10)}
 
 
@@ -51,7 +51,7 @@ def fitting(name, levels, size):
 
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("size", SIZES.values(), ids=SIZES)
-@pytest.mark.parametrize("name, levels", [*LEVELS.items(), ("db6", 2)])
+@pytest.mark.parametrize("name, levels", LEVELS.items())
 def test_transforms_of_real_sizes(name, levels, size, dtype):
     """They agree with PyWavelets, S W = 1, and <S c, g> = <c, S^T g> for coefficients c that no input has."""
     if (frame := fitting(name, levels, size)) is None:
@@ -92,7 +92,8 @@ def test_single_precision_and_double_agree_whatever_kernels_they_take(case, size
     assert (frame.spread(p.abs().to(torch.float32)) - heat).abs().max() < 1e-4
     for dtype in (torch.float32, torch.float64):
         x, c = x.to(dtype), p.to(dtype)
-        assert torch.equal(flat(frame.analysis(x[1:2])), flat(frame.analysis(x))[1:2])
+        for of in (frame.analysis, frame.pullback):
+            assert torch.equal(flat(of(x[1:2])), flat(of(x))[1:2])
         assert torch.equal(frame.synthesis(c[2]), frame.synthesis(c)[2:])
 
 
@@ -172,6 +173,46 @@ def test_a_volume_of_nothing_has_an_explanation():
     assert curves.ties.tolist() == [1, 1] and curves.faithfulness.abs().max() < 1e-6
     with pytest.raises(ValueError, match=r"samples \[0, 1\] equal the baseline and have no energy"):
         metrics.perturbation_curves(net, x, e, steps=3, axis="energy")
+
+
+BAD = {
+    "no volume": ((0, 1, 16, 16, 16), r"the batch is empty: shape \(0, 1, 16, 16, 16\)"),
+    "no slice": ((2, 1, 0, 16, 16), r"the batch is empty: shape \(2, 1, 0, 16, 16\)"),
+    "no channel": ((2, 0, 16, 16, 16), r"the batch is empty: shape \(2, 0, 16, 16, 16\)"),
+    "too deep": ((1, 1, 37, 50, 11), r"4 levels of haar do not fit .*\(37, 50, 11\): at most 3 do; .* shortest has 11"),
+    "flat": ((1, 1, 16, 16, 1), r"\(16, 16, 1\): at most 0 do; 4 need 16 along every axis, and the shortest has 1"),
+    "no axis of channels": (
+        (2, 16, 16, 16),
+        r"3 spatial axes\), got .*add the missing axis, x\[:, None\] for channels",
+    ),
+    "a volume alone": ((1, 16, 16, 16), r"x\[None\] for the batch, or take a smaller ndim"),
+    "too many axes": ((1, 1, 1, 16, 16, 16), r"3 spatial axes\), got shape \(1, 1, 1, 16, 16, 16\), which has 4"),
+}
+
+
+@pytest.mark.parametrize("shape, message", BAD.values(), ids=BAD)
+def test_what_is_not_a_batch_of_volumes_is_named(shape, message):
+    for method in (wam.saliency, wam.smoothgrad, wam.integrated_gradients):
+        with pytest.raises(ValueError, match=message):
+            method(classifier(1), torch.ones(shape), frame=wam.Wavelet("haar", 4, 3))
+
+
+def test_volumes_and_frames_of_images_do_not_go_together():
+    x, image = torch.ones(2, 1, 16, 16, 16), wam.Wavelet("haar", 2, 2)
+    with pytest.raises(ValueError, match=r"2 spatial axes\), got shape \(2, 1, 16, 16, 16\), which has 3"):
+        wam.saliency(classifier(1), x, frame=image)
+    with pytest.raises(ValueError, match="3 spatial axes.*take a smaller ndim"):
+        wam.saliency(classifier(1), x[:, :, 0], frame=wam.Wavelet("haar", 2, 3))
+    x[1, 0, 3, 4, 5] = torch.nan
+    with pytest.raises(ValueError, match=r"the input of samples \[1\] holds NaN"):
+        wam.saliency(classifier(1), x, frame=wam.Wavelet("haar", 2, 3))
+
+
+def test_the_released_protocol_of_images_names_that_for_volumes():
+    net, x = VoxelCNN().eval(), torch.rand(1, 1, 16, 16, 16)
+    e = wam.saliency(net, x, frame=wam.Wavelet("haar", 2, 3))
+    with pytest.raises(ValueError, match="for volumes 'equations'"):
+        metrics.perturbation_curves(net, x, e, protocol="released")
 
 
 # --- memory -----------------------------------------------------------------------------------------------------------
