@@ -848,7 +848,7 @@ text = (
 )
 text += "the other, so the comparison across domains is the poster's question more than ours. "
 if profile == "embedded":
-    cells = model.get_submodule(cam.settings["layer"])(given[:1]).shape[2:]
+    cells = model.network.features[:6](given[:1]).shape[2:]  # up to its layer
     text += f"GradCAM's map, of the last layer before the last pooling, has {' × '.join(map(str, cells))} cells here."
 say(text)
 
