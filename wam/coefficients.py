@@ -105,7 +105,7 @@ class Coefficients:
     @property
     def scales(self) -> tuple[Scale, ...]:
         """The labels of the scales, coarse to fine; ``("approx", J, ..., 1)`` for a wavelet, ``(0,)`` for pixels."""
-        return tuple(dict.fromkeys(map(_scale, self.bands)))
+        return tuple(dict.fromkeys(map(scale_of, self.bands)))
 
     # --- maps and arithmetic ----------------------------------------------------------------------------------
 
@@ -196,14 +196,14 @@ class Coefficients:
         """
         if scale not in self.scales:
             raise ValueError(f"no scale {scale!r}; this container has {self.scales}")
-        kept = {k: b if _scale(k) == scale else torch.zeros_like(b) for k, b in self.bands.items()}
+        kept = {k: b if scale_of(k) == scale else torch.zeros_like(b) for k, b in self.bands.items()}
         return Coefficients(kept, self.shape)
 
     def scale_sums(self) -> Tensor:
         r"""The sum over every scale, channels and orientations together: ``(batch, scales)``, coarse to fine."""
         sums = dict.fromkeys(self.scales, 0.0)
         for key, band in self.bands.items():
-            sums[_scale(key)] = sums[_scale(key)] + band.flatten(1).sum(1)
+            sums[scale_of(key)] = sums[scale_of(key)] + band.flatten(1).sum(1)
         return torch.stack(list(sums.values()), dim=1)
 
     # --- flat and pictured ------------------------------------------------------------------------------------
@@ -316,6 +316,7 @@ def positions(sample: int | slice | Sequence[int], length: int) -> list[int]:
         return [range(length)[operator.index(i)] for i in sample]
 
 
-def _scale(key: Band) -> Scale:
+def scale_of(key: Band) -> Scale:
+    """The scale that a band belongs to."""
     level, orientation = key
     return "approx" if orientation == "approx" else level

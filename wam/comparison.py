@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
 RESAMPLES = 2000
 """The number of bootstrap resamples behind every interval."""
@@ -199,7 +199,14 @@ def _interval(values: np.ndarray, confidence: float, seed: int) -> tuple[float, 
         raise ValueError(f"confidence must be a share between 0 and 1, such as 0.95, got {confidence!r}")
     if len(values) < 2:
         return mean, np.nan, np.nan
-    found = stats.bootstrap(
-        (values,), np.mean, n_resamples=RESAMPLES, confidence_level=confidence, method="percentile", rng=seed
-    ).confidence_interval
-    return mean, found.low, found.high
+    means = _resamples(len(values), seed) @ values / len(values)
+    low, high = np.quantile(means, [(1 - confidence) / 2, (1 + confidence) / 2])
+    return mean, low, high
+
+
+@lru_cache(maxsize=2)
+def _resamples(n: int, seed: int) -> np.ndarray:
+    """How often each of ``n`` values is in each resample, ``(RESAMPLES, n)``; the draws of ``scipy.stats.bootstrap``."""
+    drawn = np.random.default_rng(seed).integers(0, n, (RESAMPLES, n))
+    drawn += n * np.arange(RESAMPLES)[:, None]
+    return np.bincount(drawn.ravel(), minlength=RESAMPLES * n).reshape(RESAMPLES, n).astype(np.float32)

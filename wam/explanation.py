@@ -269,6 +269,31 @@ def in_frame(e: Explanation, frame: Frame) -> Explanation:
     return replace(e, frame=frame, coefficients=frame.analysis(x), attributions=attributions)
 
 
+def path_gradient(e: Explanation, frame: Frame) -> Explanation:
+    r"""Integrated gradients without their factor :math:`z - z_0`: the mean gradient along the path, in a frame.
+
+    .. math:: S^\top \sum_k w_k \nabla f_c(x_0 + \alpha_k (x - x_0))
+
+    The factor is a property of the input that no network has a say in. Of other methods it is :func:`in_frame`.
+
+    Raises
+    ------
+    ValueError
+        If the explanation holds no mean gradient; see :func:`in_frame`.
+
+    Examples
+    --------
+    >>> import torch, wam
+    >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3))
+    >>> x, frame = torch.randn(1, 1, 64), wam.Wavelet("haar", levels=2, ndim=1)
+    >>> e = wam.explanation.path_gradient(wam.integrated_gradients(net, x, frame=frame), frame)
+    >>> torch.allclose(e.attributions.pack()[0], wam.saliency(net, x, frame=frame).attributions.pack()[0], atol=1e-6)
+    True
+    """
+    gradient = replace(e, completeness_gap=None, baseline_score=None, method=f"path gradient of {e.method}")
+    return in_frame(gradient, frame)
+
+
 def _restored(tensors: Mapping[str, Tensor], head: Mapping[str, Any]) -> Explanation:
     keys, shape = [tuple(key) for key in head["bands"]], tuple(head["shape"])
     frame = _FRAMES[head["frame"]["type"]](**head["frame"]["fields"])

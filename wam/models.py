@@ -1,9 +1,10 @@
-"""Classifiers of images, of sounds and of volumes to be explained, each one with its own preprocessing.
+"""Classifiers of images, small pictures, sounds and volumes to be explained, each one with its own preprocessing.
 
-Three are *embedded*: their weights come from the package index (:mod:`wam.assets`) and need no other download. Two
-small networks of volumes come with the package. The four image networks of the paper come from timm under short names,
-and their weights from timm's model hub; its sound network, and one of medical volumes, have to be trained
-(:mod:`wam.recipes`).
+Five are *embedded*: their weights come from the package index (:mod:`wam.assets`) and need no other download. Two
+small networks of volumes come with the package, and four of small pictures (:mod:`wam.picture_models`). The four image
+networks of the paper come from timm under short names, and their weights from timm's model hub; its sound network, and
+one of medical volumes, have to be trained (:mod:`wam.recipes`). Robust weights of a ResNet-50 are read from a file that
+their authors publish (:mod:`wam.checkpoints`).
 
 ======================  ====================================================  =====================
 name                    network                                               input
@@ -14,6 +15,13 @@ name                    network                                               in
 ``convnext_small``      timm ``convnext_small.fb_in22k_ft_in1k_384``          384 x 384
 ``efficientnet_b0``     timm ``tf_efficientnet_b0.ns_jft_in1k``               224 x 224
 ``deit_tiny``           timm ``deit_tiny_patch16_224.fb_in1k``                224 x 224
+``resnet50_robust``     torchvision's ResNet-50, a published checkpoint       224 x 224
+``lenet5``              LeNet-5 of AdverTorch, MNIST (embedded)               28 x 28
+``lenet5_adv``          the same, trained against PGD (embedded)              28 x 28
+``cifar10_erm``         a small ResNet, CIFAR-10 (shipped)                    32 x 32
+``cifar10_adv``         the same, trained against PGD (shipped)               32 x 32
+``cifar10_adv_fast``    the same, against one step of PGD (shipped)           32 x 32
+``cifar10_adv_free``    the same, adversarial training for free (shipped)     32 x 32
 ``yamnet``              YAMNet, AudioSet (embedded)                           16 kHz, from 0.975 s
 ``kumar_esc50``         the network of Kumar et al., trained on ESC-50        44.1 kHz, from 1.475 s
 ``digits3d``            the paper's network of voxels, 3D digits (shipped)    from 10 x 10 x 10
@@ -27,6 +35,7 @@ from __future__ import annotations
 import difflib
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
+from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
@@ -34,16 +43,21 @@ import timm
 import torch
 from PIL import Image
 from torch import Tensor, nn
-from torchvision.models import MobileNet_V2_Weights, mobilenet_v2
+from torchvision.models import MobileNet_V2_Weights, ResNet50_Weights, mobilenet_v2, resnet50
 
+from wam import checkpoints
 from wam.assets import CATALOGUE, AssetError, fetch
+from wam.picture_models import CIFAR10_FAMILY, LENET5, PictureClassifier, cifar10_resnet, lenet5
 from wam.sound_models import SoundClassifier, kumar_esc50, yamnet
 from wam.volume_models import VolumeClassifier, digits3d, medmnist3d, moving_digits
 
-__all__ = ["EMBEDDED", "PAPER", "SOUND", "VOLUME", "ImageClassifier", "load"]
+__all__ = ["EMBEDDED", "PAPER", "PICTURE", "SOUND", "VOLUME", "ImageClassifier", "load"]
 
 #: Names of the image networks whose weights come from the package index.
 EMBEDDED = ("efficientnet_lite0", "mobilenet_v2")
+
+#: Names of the classifiers of small pictures: a pair for MNIST and a family for CIFAR-10, of one architecture each.
+PICTURE = (*LENET5, *CIFAR10_FAMILY)
 
 #: Names of the classifiers of sounds: the embedded one and the paper's.
 SOUND = ("yamnet", "kumar_esc50")
@@ -176,21 +190,23 @@ def load(
     pretrained: bool = True,
     *,
     weights: str | os.PathLike | None = None,
-) -> ImageClassifier | SoundClassifier | VolumeClassifier:
+) -> ImageClassifier | PictureClassifier | SoundClassifier | VolumeClassifier:
     """A classifier by name (see :mod:`wam.models`), in eval mode.
 
     Weights are downloaded at first use and cached: the embedded ones by :func:`wam.assets.fetch`, the
     paper's by timm. ``pretrained=False`` gives the architecture and the preprocessing with random weights
     (always the same ones), marked as untrained in its name; nothing is downloaded then but the file of
-    YAMNet, which holds its preprocessing too. Only ``kumar_esc50`` and ``medmnist3d`` take, and need, the name
-    of a file as ``weights``: :func:`wam.recipes.esc50` and :func:`wam.recipes.medmnist3d` write it.
+    YAMNet, which holds its preprocessing too. Only ``kumar_esc50``, ``medmnist3d`` and ``resnet50_robust`` take,
+    and need, the name of a file as ``weights``: :func:`wam.recipes.esc50` and :func:`wam.recipes.medmnist3d` write
+    it, and for the last it is a published checkpoint (:mod:`wam.checkpoints`).
 
     Raises
     ------
     ValueError
         Unknown name (near names are suggested), or a file of weights that does not fit.
     FileNotFoundError
-        The weights of ``kumar_esc50`` or ``medmnist3d`` are not there (the message says how to train them).
+        The weights of ``kumar_esc50``, ``medmnist3d`` or ``resnet50_robust`` are not there (the message says how to
+        train them, or who publishes them).
     wam.assets.AssetError
         The weights could not be downloaded, or are not the pinned ones.
 
@@ -203,6 +219,8 @@ def load(
     """
     builders = {"efficientnet_lite0": _efficientnet_lite0, "mobilenet_v2": _mobilenet_v2}
     builders |= dict.fromkeys(PAPER, _paper)
+    builders |= {"resnet50_robust": lambda name, trained: _resnet50_robust(name, weights, trained)}
+    builders |= dict.fromkeys(LENET5, lenet5) | dict.fromkeys(CIFAR10_FAMILY, cifar10_resnet)
     builders |= {"yamnet": lambda _, trained: yamnet(trained)}
     builders |= {"kumar_esc50": lambda _, trained: kumar_esc50(weights, trained)}
     builders |= {"digits3d": lambda _, trained: digits3d(trained)}
@@ -212,9 +230,9 @@ def load(
         near = difflib.get_close_matches(str(name), builders, n=3, cutoff=0.4)
         hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
         raise ValueError(f"unknown model {name!r}.{hint} Known models: {', '.join(builders)}")
-    if weights is not None and (name not in ("kumar_esc50", "medmnist3d") or not pretrained):
+    if weights is not None and (name not in ("resnet50_robust", "kumar_esc50", "medmnist3d") or not pretrained):
         raise ValueError(
-            "weights= is for the pretrained kumar_esc50 and medmnist3d, "
+            "weights= is for the published resnet50_robust and for the pretrained kumar_esc50 and medmnist3d, "
             f"not for {name!r} with {pretrained=}; leave it out"
         )
     with torch.random.fork_rng(devices=[]):  # building draws weights: leave the caller's generator alone
@@ -263,6 +281,28 @@ def _paper(name: str, pretrained: bool) -> ImageClassifier:
             f"{' and '.join(EMBEDDED)}, and pretrained=False."
         ) from error
     return _from_timm(name, network, pretrained)
+
+
+def _resnet50_robust(name: str, weights: str | os.PathLike | None, pretrained: bool) -> ImageClassifier:
+    """torchvision's ResNet-50 with the weights of a checkpoint, and with the normalisation where that holds one."""
+    network, normalisation = resnet50(weights=None), None
+    if pretrained:
+        if weights is None or not Path(weights).is_file():
+            named = f"there is no file {weights}" if weights else f"the weights of {name} come with no package"
+            raise FileNotFoundError(
+                f"{named}: their authors publish them, on GitHub MadryLab/robustness (imagenet_linf_4.pt) and "
+                "locuslab/fast_adversarial (imagenet_model_weights_4px.pth.tar); the code of "
+                "mahyarnajibi/FreeAdversarialTraining trains others. Give a file as weights=, or take pretrained=False"
+            )
+        state = checkpoints.read(weights)
+        try:
+            normalisation = checkpoints.fit(state, network)
+        except ValueError as error:
+            raise ValueError(f"{weights}: {error}") from error
+        name = f"{name} ({Path(Path(weights).name.removesuffix('.tar')).stem})"
+    transform = ResNet50_Weights.IMAGENET1K_V1.transforms(**(normalisation._asdict() if normalisation else {}))
+    (side,) = transform.crop_size
+    return ImageClassifier(name, network, transform, transform.mean, transform.std, (side, side), pretrained)
 
 
 def _from_timm(name: str, network: nn.Module, pretrained: bool) -> ImageClassifier:

@@ -1,4 +1,4 @@
-"""What is trained here, on what: the two networks of digits that come with the package, and two of the paper profile.
+"""What is trained here, on what: the networks that come with the package, and two of the paper profile.
 
 ``python -m wam.recipes --help`` lists them. Every run is seeded and resumable (:func:`wam.training.train`).
 """
@@ -18,7 +18,9 @@ import torch
 from safetensors.torch import save
 from torch import Tensor, nn
 
-from wam import sound_models, sounds, volume_models, volumes
+from wam import adversarial, picture_models, pictures, sound_models, sounds, volume_models, volumes
+from wam.classifier import Classifier, read
+from wam.examples import Examples
 from wam.files import replace
 from wam.training import Record, accuracy, binary_cross_entropy, train
 
@@ -122,7 +124,7 @@ def medmnist3d(
     training, validation, held_out = (
         volumes.medmnist3d(name, split, file=file, size=size) for split in ("train", "val", "test")
     )
-    categories, channels = training.categories, training.voxels.shape[1]
+    categories, channels = training.categories, training.values.shape[1]
     network = _seeded(lambda: volume_models.resnet18_3d(channels, len(categories)), seed, device)
     model = volume_models.VolumeClassifier(name, network, categories, channels)
     given = {"epochs": epochs, "seed": seed, "validation": validation} | options
@@ -165,8 +167,74 @@ def esc50(
     return train(model, examples, out, **given, **options)
 
 
+def cifar10(
+    out: str | os.PathLike,
+    training: str = "erm",
+    *,
+    radius: float = 4 / 255,
+    epochs: int | None = None,
+    batch: int = 128,
+    learning_rate: float = 2e-3,
+    seed: int = 0,
+    device: str | torch.device = "cpu",
+    **options: Any,
+) -> dict[str, Any]:
+    r"""Train a ResNet on CIFAR-10, as usual or against an adversary of radius 4/255.
+
+    ``out/cifar10_TRAINING.safetensors`` comes with the package. The architecture, the augmentation, the optimiser, the
+    seed and so the initial weights are one for all of :data:`TRAININGS`; what a step sees differs.
+
+    Parameters
+    ----------
+    training
+        ``"erm"`` (empirical risk minimisation), ``"adv"`` (PGD with 7 steps, Madry et al.), ``"adv_fast"`` (one step
+        from a random start, Wong et al.), ``"adv_free"`` (4 replays, Shafahi et al.).
+    radius
+        Of the attacks, in the maximum norm, for pictures from 0 to 1.
+    epochs
+        By default those of :data:`TRAININGS`. With replays an epoch is one run through the pictures, each seen 4 times.
+    out, batch, learning_rate, seed, device, options
+        As for :func:`digits3d`.
+
+    Returns
+    -------
+    dict
+        The card of the file, with the accuracy of the stored weights on the 10,000 test pictures, clean and under PGD
+        of 20 steps (:func:`wam.adversarial.robust_accuracy`, Foolbox).
+
+    Raises
+    ------
+    ValueError
+        For an unknown training, or a radius that is not above 0 and at most 1.
+    ImportError
+        Foolbox cannot be imported; before the training, not after it.
+    ValueError, FloatingPointError, wam.assets.AssetError
+        As :func:`wam.training.train` and :func:`wam.pictures.cifar10`.
+    """
+    if training not in TRAININGS:
+        raise ValueError(f"unknown training {training!r}: {', '.join(TRAININGS)}")
+    adversarial.check_radius(radius)
+    adversarial.attack_library()
+    perturb, usual = {
+        "erm": (adversarial.Augment(), 20),
+        "adv": (adversarial.Attack(radius, radius / 4, 7), 12),
+        "adv_fast": (adversarial.Attack(radius, 1.25 * radius), 20),
+        "adv_free": (adversarial.Free(radius, 4), 10),
+    }[training]
+    name = f"cifar10_{training}"
+    model = _seeded(lambda: picture_models.cifar10_resnet(name, pretrained=False), seed, device)
+    given = {"epochs": usual if epochs is None else epochs, "batch": batch}
+    given |= {"learning_rate": learning_rate, "seed": seed}
+    given |= {"perturb": perturb, "replays": getattr(perturb, "replays", 1)} | options
+    seen, held_out = pictures.cifar10("train"), pictures.cifar10("test")
+    return _trained(model, model.network, seen, held_out, f"cifar10 --training {training}", out, given, radius)
+
+
+TRAININGS = ("erm", "adv", "adv_fast", "adv_free")
+"""What :func:`cifar10` can do."""
+
 RECIPES: Mapping[str, Callable[..., Any]] = MappingProxyType(
-    {recipe.__name__: recipe for recipe in (digits3d, moving_digits, medmnist3d, esc50)}
+    {recipe.__name__: recipe for recipe in (digits3d, moving_digits, cifar10, medmnist3d, esc50)}
 )
 """Everything that ``python -m wam.recipes`` trains, by name."""
 
@@ -191,25 +259,33 @@ def _seeded(build: Callable[[], Network], seed: int, device: str | torch.device)
 
 
 def _trained(
-    model: volume_models.VolumeClassifier,
+    model: Classifier,
     head: nn.Module,
-    training: volumes.Volumes,
-    held_out: volumes.Volumes,
+    training: Examples,
+    held_out: Examples,
     command: str,
     out: str | os.PathLike,
     options: Mapping[str, Any],
+    radius: float | None = None,
 ) -> dict[str, Any]:
-    """Train ``model`` by what ``head`` makes of it, store it in ``float16``, and measure what was stored."""
+    """Train ``model`` by what ``head`` makes of it, store it in ``float16``, and measure what was stored.
+
+    With a radius it is measured under attack, too.
+    """
     card = {"name": model.name, "recipe": f"python -m wam.recipes {command} OUT", "data": training.source}
     card |= {"categories": model.categories, "channels": model.channels}
     train(head, training, out, card=card, **options)
-    _, about = volume_models.read(Path(out) / "weights.safetensors")
+    _, about = read(Path(out) / "weights.safetensors")
     state = {
         name: value.half() if value.is_floating_point() else value for name, value in model.network.state_dict().items()
     }
     model.network.load_state_dict(state)
     about["stored"] = {"dtype": "float16", "accuracy": accuracy(head, held_out, 250), "on": held_out.source}
     about["stored"]["of"] = len(held_out)
+    if radius is not None:
+        progress = options.get("progress", True)
+        robust = adversarial.robust_accuracy(head, held_out, radius, steps=20, progress=progress)
+        about["stored"] |= {"pgd20": robust, "radius": radius}
     tensors = {name: value.cpu().contiguous() for name, value in state.items()}
     content = save(tensors, {name: json.dumps(value) for name, value in about.items()})
     replace(Path(out) / f"{model.name}.safetensors", lambda path: path.write_bytes(content))
@@ -230,6 +306,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
             add("--name", choices=list(volumes.MEDMNIST), help="which set (default adrenalmnist3d)")
             add("--file", help="its npz file; by default the medmnist package downloads it")
             add("--size", type=int, help="voxels along an axis, 28 (default) or 64")
+        if recipe is cifar10:
+            add("--training", choices=TRAININGS, help="how: as usual (erm, default), or against which adversary")
+            add("--radius", type=float, help="of the adversary, for pictures from 0 to 1 (default 4/255)")
         if recipe is esc50:
             add("--fold", type=int, help="the fold that is held out (default 1)")
         add("--epochs", type=int, help="passes through the examples")
@@ -249,6 +328,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if isinstance(result, dict):
         stored = result["stored"]
         print(f"accuracy of the weights in {options['out']} on {stored['on']}: {stored['accuracy']:.4f}")
+        if "pgd20" in stored:
+            print(f"under PGD of 20 steps with a radius of {255 * stored['radius']:g}/255: {stored['pgd20']:.4f}")
     else:
         print(f"accuracy on the fold held out: {result[-1]['validation']:.3f}; {options['out']}/weights.safetensors")
     return 0

@@ -43,6 +43,7 @@ def train(
     validation: Dataset | None = None,
     loss: Callable[[Tensor, Tensor], Tensor] = cross_entropy,
     perturb: Callable[[nn.Module, Tensor, Tensor], Tensor] | None = None,
+    replays: int = 1,
     card: Mapping[str, Any] | None = None,
     progress: bool = True,
 ) -> list[Record]:
@@ -73,7 +74,10 @@ def train(
     loss
         From logits and labels ``(batch,)`` to the mean loss; :func:`binary_cross_entropy` for sigmoids.
     perturb
-        ``perturb(model, x, y)`` gives the inputs that a step sees: an attack, or an augmentation drawn by torch.
+        ``perturb(model, x, y)`` gives the inputs that a step sees: an attack, or an augmentation drawn by torch
+        (:mod:`wam.adversarial`). A leaf that needs a gradient gets it from the backward pass of the step.
+    replays
+        How many steps in a row see the same batch (:class:`wam.adversarial.Free`).
     card
         What the weights are, of JSON's types; kept as metadata of the file, each value as JSON, beside ``settings``,
         ``result`` (the last record) and ``versions``. It is one of the settings of a run.
@@ -90,7 +94,7 @@ def train(
     ------
     ValueError
         If the folder holds a run of other settings (the message names them) or a damaged checkpoint, or if a number is
-        out of range or there are no examples.
+        out of range, ``perturb`` is for other ``replays``, or there are no examples.
     FloatingPointError
         If the loss is not finite; the checkpoint is that of the epoch before.
 
@@ -106,6 +110,9 @@ def train(
     (30, True)
     """
     epochs, batch, seed = positive(epochs, "epochs"), positive(batch, "batch"), positive(seed, "seed", least=0)
+    replays = positive(replays, "replays")
+    if (needed := getattr(perturb, "replays", replays)) != replays:
+        raise ValueError(f"{perturb} is for replays = {needed}, got replays = {replays}; give both the same number")
     if not 0 < learning_rate < math.inf or not 0 <= weight_decay < math.inf:
         raise ValueError(f"need learning_rate > 0 and weight_decay >= 0, got {learning_rate!r} and {weight_decay!r}")
     if not len(examples) or (validation is not None and not len(validation)):
@@ -114,21 +121,25 @@ def train(
     size = {"examples": len(examples), "parameters": sum(p.numel() for p in model.parameters())}
     functions = {"loss": loss, "perturb": perturb}
     functions = {name: re.sub(r" at 0x\w+", "", repr(function)) for name, function in functions.items()}
-    settings = json.loads(json.dumps(numbers | {"seed": seed} | size | functions | {"card": dict(card or {})}))
+    numbers |= {"seed": seed, "replays": replays}
+    settings = json.loads(json.dumps(numbers | size | functions | {"card": dict(card or {})}))
 
     checkpoint, like = Path(folder) / "checkpoint.pt", next(model.parameters())
     optimizer = AdamW(model.parameters(), lr=learning_rate, weight_decay=weight_decay)
     records = _resumed(checkpoint, settings, model, optimizer)
-    steps = math.ceil(len(examples) / batch)
+    steps = replays * math.ceil(len(examples) / batch)
     bar = tqdm(total=epochs * steps, initial=len(records) * steps, disable=not progress, unit="step")
     with bar, torch.random.fork_rng(devices=[like.device] if like.is_cuda else []):
         for epoch in range(len(records), epochs):
             torch.manual_seed(int(np.random.SeedSequence([seed, epoch]).generate_state(1, np.uint64)[0]))
             model.train()
             start, total, right = time.perf_counter(), 0.0, 0
-            for step, (x, y) in enumerate(DataLoader(examples, batch, shuffle=True), start=epoch * steps):
-                x, y = x.to(like), y.to(like.device)
-                x = x if perturb is None else perturb(model, x, y).detach()
+            loader = DataLoader(examples, batch, shuffle=True)
+            placed = ((x.to(like), y.to(like.device)) for x, y in loader)
+            replayed = (pair for pair in placed for _ in range(replays))  # the same tensors every time
+            for step, (x, y) in enumerate(replayed, start=epoch * steps):
+                x = x if perturb is None else perturb(model, x, y)
+                x = x if x.is_leaf else x.detach()
                 optimizer.param_groups[0]["lr"] = learning_rate * _schedule((step + 0.5) / (epochs * steps))
                 optimizer.zero_grad()
                 logits = model(x)
@@ -138,7 +149,8 @@ def train(
                 total += len(x) * mean.detach()
                 right += (logits.argmax(1) == y).sum()
                 bar.update()
-            means = {"loss": float(total) / len(examples), "accuracy": int(right) / len(examples)}
+            seen = replays * len(examples)
+            means = {"loss": float(total) / seen, "accuracy": int(right) / seen}
             if not math.isfinite(means["loss"]):
                 raise FloatingPointError(
                     f"the loss is {means['loss']} in epoch {epoch + 1}: {learning_rate=:g} is too large, or "

@@ -6,102 +6,34 @@ package.
 
 from __future__ import annotations
 
-import json
 import os
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import torch
-from safetensors import SafetensorError, safe_open
+from safetensors import SafetensorError
 from torch import Tensor, nn
 from torchvision.models.video.resnet import BasicBlock, Conv3DSimple, VideoResNet
 
+from wam.classifier import WEIGHTS, Classifier, read
 from wam.volumes import DIRECTIONS, MEDMNIST, Volumes
 
-__all__ = ["WEIGHTS", "VolumeClassifier", "VoxelCNN", "digits3d", "medmnist3d", "moving_digits", "resnet18_3d"]
-
-WEIGHTS = Path(__file__).parent / "weights"
-"""The folder of the weights that come with the package: safetensors in ``float16``, each with its card."""
+__all__ = ["VolumeClassifier", "VoxelCNN", "digits3d", "medmnist3d", "moving_digits", "resnet18_3d"]
 
 
-class VolumeClassifier(nn.Module):
-    """A classifier of volumes, with its class names and the card of its weights.
+class VolumeClassifier(Classifier):
+    """A classifier of volumes ``(batch, channels, depth, height, width)``; see :class:`wam.classifier.Classifier`.
 
-    Parameters
-    ----------
-    name
-        Name for tables and figures.
-    network
-        Module from volumes ``(batch, channels, depth, height, width)`` to logits ``(batch, classes)``.
-    categories
-        The class names, in the order of the logits.
-    channels
-        Of its volumes.
-    card
-        What the weights are: data, training, results; empty where they are random.
+    Examples
+    --------
+    >>> import wam.data, wam.models
+    >>> model = wam.models.load("digits3d")
+    >>> digits = wam.data.digits3d("test", 4)
+    >>> model(model.prepare(digits)).argmax(1).tolist(), digits.labels.tolist()
+    ([7, 2, 1, 0], [7, 2, 1, 0])
     """
 
-    def __init__(
-        self,
-        name: str,
-        network: nn.Module,
-        categories: Iterable[str],
-        channels: int = 1,
-        card: Mapping[str, Any] | None = None,
-    ) -> None:
-        super().__init__()
-        self.name = name
-        self.network = network
-        self.categories: tuple[str, ...] = tuple(categories)
-        self.channels = channels
-        self.card: dict[str, Any] = dict(card or {})
-
-    @property
-    def pretrained(self) -> bool:
-        """Whether the weights are trained ones."""
-        return bool(self.card)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """Logits ``(batch, classes)`` of a batch ``(batch, channels, depth, height, width)``, values from 0 to 1."""
-        if x.ndim != 5 or x.shape[1] != self.channels:
-            raise ValueError(
-                f"{self.name} takes volumes (batch, {self.channels}, depth, height, width), got shape {tuple(x.shape)}"
-                + (": add the axis of the channels with x[:, None]" if x.ndim == 4 else "")
-            )
-        return self.network(x)
-
-    def prepare(self, volumes: Volumes) -> Tensor:
-        """Batch ``(batch, channels, depth, height, width)`` of volumes, in the model's dtype and on its device.
-
-        Raises
-        ------
-        TypeError
-            Something else than :class:`wam.volumes.Volumes`.
-        ValueError
-            No volume at all, or another number of channels than the model's.
-
-        Examples
-        --------
-        >>> import wam.data, wam.models
-        >>> model = wam.models.load("digits3d")
-        >>> digits = wam.data.digits3d("test", 4)
-        >>> model(model.prepare(digits)).argmax(1).tolist(), digits.labels.tolist()
-        ([7, 2, 1, 0], [7, 2, 1, 0])
-        """
-        if not isinstance(volumes, Volumes):
-            raise TypeError(
-                f"prepare() takes wam.volumes.Volumes, got {type(volumes).__name__}; "
-                "a tensor (batch, channels, depth, height, width) goes to the model as it is"
-            )
-        if not len(volumes):
-            raise ValueError("prepare() needs at least one volume, got none")
-        if volumes.voxels.shape[1] != self.channels:
-            raise ValueError(f"{self.name} takes {self.channels} channels, got {volumes}")
-        return volumes.batch().to(next(self.parameters()))
-
-    def extra_repr(self) -> str:
-        return f"{self.name!r}, channels={self.channels}, classes={len(self.categories)}, pretrained={self.pretrained}"
+    EXAMPLES = Volumes
 
 
 class VoxelCNN(nn.Module):
@@ -227,13 +159,6 @@ def medmnist3d(weights: str | os.PathLike | None, pretrained: bool = True) -> Vo
         reason = " ".join(str(error).split())[:200]
         raise ValueError(f"{weights} does not hold a network of MedMNIST3D and its card: {reason} ({how})") from error
     return VolumeClassifier(name, network, card["categories"], card["channels"], card)
-
-
-def read(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """The tensors of a file of weights, and its card."""
-    with safe_open(path, framework="pt") as file:
-        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        return state, {name: json.loads(value) for name, value in (file.metadata() or {}).items()}
 
 
 def _shipped(name: str, categories: Sequence[str], pretrained: bool) -> VolumeClassifier:

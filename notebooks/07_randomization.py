@@ -1,0 +1,566 @@
+# ---
+# jupyter:
+#   jupytext:
+#     cell_metadata_filter: tags,mystnb,nbmake,-all
+#     formats: ipynb,py:percent
+#     notebook_metadata_filter: kernelspec,jupytext,-jupytext.text_representation.jupytext_version
+#     text_representation:
+#       extension: .py
+#       format_name: percent
+#       format_version: '1.3'
+#   kernelspec:
+#     display_name: Python 3 (ipykernel)
+#     language: python
+#     name: python3
+# ---
+
+# %% tags=["remove-cell"]
+import sys
+
+if "google.colab" in sys.modules:  # Colab brings torch and numpy; they stay as they are
+    import subprocess
+
+    pip = [sys.executable, "-m", "pip", "install", "--quiet"]
+    needed = ["captum>=0.9", "ptwt>=1.0.1", "soundfile>=0.12", "tflite>=2.18", "timm>=1.0.9", "torchcam>=0.5"]
+    subprocess.run([*pip, *needed], check=True)
+    subprocess.run([*pip, "--no-deps", "git+https://github.com/wam-book/wam"], check=True)
+
+# %% [markdown]
+# # 07 Randomization: does an explanation notice when the network forgets?
+#
+# *Appendix B.3 of the paper; Figures 8, 9 and 21 to 23.*
+#
+# Take a trained network and replace its weights by random ones, a few layers at a time. It forgets everything it
+# learned. An explanation of the network has to change on the way. If it does not, it was never about the network: it
+# shows the *input*. This is the sanity check of Adebayo et al. ([2018](../book/bibliography.md)), and several
+# well-known methods fail it.
+#
+# Three things you will see:
+#
+# 1. how fast WAM-SG and WAM-IG lose their resemblance to the original as the randomization deepens, from the output
+#    down and from the input up;
+# 2. what a failed check looks like: methods that hardly notice, and one that cannot notice;
+# 3. why WAM-IG falls less than WAM-SG. The paper has one explanation. There is a rival, and the two can be told apart.
+#
+# <!-- cost -->
+
+# %% tags=["parameters"]
+profile: str = "embedded"  # embedded: from the package index; paper: the paper's ResNet-18
+networks: list = []  # networks to randomize, the first one in both orders; none: all of the profile
+n_images: int = 0  # images explained at every depth; 0: 20, and 1000 of the profile paper
+stages: int = 10  # depths of the randomization
+levels: int = 3  # of the Haar wavelet
+samples: int = 4  # noisy copies of WAM-SG
+steps: int = 6  # gradients of WAM-IG
+shown: list = [0, 13, 16, 17]  # images drawn, the first one at every depth
+max_batch: int = 10  # images in one pass of a network
+seed: int = 0  # of every random draw
+
+# %%
+from types import SimpleNamespace
+
+import pandas as pd
+import torch
+from IPython.display import Markdown, display
+
+# %%
+import wam
+from wam import baselines, book, charts, comparison, data, models, plots, randomization, sanity
+from wam.agreement import Key, Reference
+
+book.start(chapter="07_randomization", profile=profile, seed=seed)
+device = "cuda" if torch.cuda.is_available() else "cpu"
+
+
+# %% tags=["hide-input"]
+def say(text):
+    display(Markdown(text))
+
+
+def span(row, digits=2):
+    """A mean with its 95 % interval, as text."""
+    return "{:.{d}f} [{:.{d}f}, {:.{d}f}]".format(*(row[["mean", "low", "high"]].astype(float) + 0.0), d=digits)
+
+
+# %% [markdown]
+# ## Forgetting, stage by stage
+#
+# **What stands in for what.** The paper randomizes a ResNet-18 and averages over 1,000 validation images of ImageNet.
+# The default build has MobileNetV2 and EfficientNet-Lite0 and 20 labelled photographs
+# ([credits](../book/credits.md)). With `profile="paper"` the same cells run a ResNet-18 on ImageNet images that you
+# supply. Remarks in the text describe the embedded run.
+#
+# [`sanity.stages`](../book/api.md) groups the layers of any network into about ten stages, in the order in which they
+# really run: it traces them on an input. [`sanity.cascade`](../book/api.md) then draws the weights of one stage after
+# the other anew, with each layer's own initialisation; the statistics of batch normalisation are reset with it. The
+# given network is never touched.
+#
+# The paper describes the order twice, in opposite directions: "from the top to the bottom layers", as Adebayo et al.
+# do it, and "from the shallowest conv1 to the deepest fc". The labels of its Figure 8 go from conv1 to fc, so the
+# second is what it shows. We do both.
+
+# %%
+names = networks or {"embedded": ["mobilenet_v2", "efficientnet_lite0"], "paper": ["resnet18"]}[profile]
+count = n_images or {"embedded": 20, "paper": 1000}[profile]
+photographs = data.images(count) if profile == "embedded" else data.imagenet(n=count, seed=seed)
+frame = wam.Wavelet("haar", levels, ndim=2)
+shown = [i for i in shown if i < min(count, 2 * max_batch)]
+nets = {}
+for name in names:
+    model = models.load(name, device)
+    nets[name] = SimpleNamespace(model=model, x=model.prepare(photographs))
+main, categories = nets[names[0]], model.categories
+
+# %% tags=["hide-input"]
+for net in nets.values():
+    net.plan = sanity.stages(net.model, net.x[:1], stages)
+rows = [
+    (name, len(net.plan), sum(len(s.layers) for s in net.plan), ", ".join(s.name for s in net.plan))
+    for name, net in nets.items()
+]
+book.table(("network", "stages", "layers", "from the input to the output"), rows)
+
+# %% [markdown]
+# ## Eight explanations at every depth
+#
+# At every depth we explain the class that the *intact* network predicts, and compare with the explanation of the intact
+# network: Spearman's rank correlation of $|\gamma|$ over all coefficients of an image, averaged over the images.
+#
+# One run of SmoothGrad and one of integrated gradients give all but one of them
+# ([`randomization.Methods`](../book/api.md)): a mean gradient of the input can be seen in any frame without another
+# pass ([chapter 01](01_theory.ipynb)).
+#
+# - **WAM-SG** and **WAM-IG**, in the wavelet domain, and **SmoothGrad** and **integrated gradients**, in pixels.
+# - **|z|**: the magnitude of the coefficients. No network is asked. It is the method that cannot notice.
+# - **WAM-IG without z**, and integrated gradients without x: the factor in front of the integral taken away. They are
+#   for the last section.
+# - **Guided backpropagation**, in pixels, which Adebayo et al. found to fail.
+
+# %%
+methods = randomization.Methods(frame, samples=samples, steps=steps, seed=seed, max_batch=max_batch)
+intact = {}  # of every network: three explanations while it is intact
+
+
+def explain(network, x, target):
+    """The seven of Methods, and guided backpropagation."""
+    made = methods(network, x, target)
+    made["guided backpropagation"] = baselines.guided_backpropagation(network, x, target, max_batch=max_batch)
+    intact.setdefault(name, {method: made[method] for method in ("WAM-SG", "WAM-IG", "|z|")})
+    return made
+
+
+# %%
+found, at_once = {}, 2 * max_batch
+for name, net in nets.items():
+    for order in ("top-down", "bottom-up") if net is main else ("top-down",):
+        options = {"order": order, "stages": stages, "seed": seed, "keep": shown if net is main else ()}
+        found[name, order] = randomization.test(net.model, net.x, explain, max_batch=at_once, **options)
+
+# %% [markdown]
+# ## Figure 8: the fall
+
+
+# %% tags=["hide-input"]
+def fall(test, which, kind="absolute", **options):
+    """The chart of the mean correlation at every depth."""
+    table = test.summary(kind=kind)
+    table = table[table["method"].isin(which)]
+    stage = dict(enumerate(test.stages))
+    return charts.lines(table, "depth", "method", ylabel="rank correlation", names=stage, **options)
+
+
+PAPER = ["WAM-SG", "WAM-IG"]
+for (name, order), test in found.items():
+    fig, alt = fall(test, PAPER, limits=(-0.1, 1.05))
+    where = "from the output" if order == "top-down" else "from the input, as in Fig. 8 of the paper"
+    book.figure(fig, alt, f"{name}, {where}: rank correlation with the intact network, {count} images, 95 % intervals.")
+
+# %% tags=["hide-input"]
+by_test = {key: test.summary().set_index(["depth", "method"]) for key, test in found.items()}
+deepest = {key: len(test.stages) - 1 for key, test in found.items()}
+rows = []
+for key, table in by_test.items():
+    for method in PAPER:
+        one, end = table.loc[(1, method)], table.loc[(deepest[key], method)]
+        rows.append((*key, method, f"{found[key].stages[1]}: {span(one)}", span(end)))
+book.table(("network", "order", "method", "after the first stage", "after the last"), rows)
+
+# %% tags=["hide-input"]
+table = found[names[0], "top-down"].table
+table = table[(table["statistic"] == "spearman") & (table["kind"] == "absolute") & (table["scale"] == "all")]
+last = table[table["depth"] == deepest[names[0], "top-down"]]
+slower = comparison.differences(last, "WAM-IG", "WAM-SG", "depth", inputs="input").iloc[0]
+first_sg = by_test[names[0], "top-down"].loc[(1, "WAM-SG"), "mean"]
+say(
+    f"Both fall, and most of the fall happens at once: with nothing but {found[names[0], 'top-down'].stages[1]} "
+    f"randomized, WAM-SG is at {first_sg:.2f}. And as in the paper **WAM-IG falls less**: with every layer of "
+    f"{names[0]} "
+    f"randomized it is {span(slower)} above WAM-SG, image by image. Both orders end at the same network, so at the "
+    "same "
+    "points."
+)
+
+# %% [markdown]
+# Does that mean that WAM-IG of a trained network and of one with random weights tell nearly the same story? Before
+# asking why, look at what kind of a number this is. We can compare *values* with their signs, too: does a coefficient
+# speak for the class or against it?
+
+# %% tags=["hide-input"]
+key = names[0], "top-down"
+fig, alt = fall(found[key], PAPER, kind="signed", limits=(-0.1, 1.05))
+book.figure(fig, alt, f"{key[0]}, from the output: the rank correlation of the signed attributions.")
+ends = found[key].summary(kind="signed").set_index(["depth", "method"]).loc[deepest[key]]
+say(
+    f"With signs nothing is left of either: {span(ends.loc['WAM-SG'])} and {span(ends.loc['WAM-IG'])} at the end. What "
+    "WAM-IG keeps is *where the large attributions are*, not what they say. A figure of $|\\gamma|$, such as those "
+    "of the "
+    "paper, shows just the part that stays."
+)
+
+# %% [markdown]
+# ## What a failed check looks like
+#
+# The same test for methods in pixels, and for the magnitude.
+
+# %% tags=["hide-input"]
+LINEUP = ["WAM-SG", "WAM-IG", "|z|", "SmoothGrad", "integrated gradients", "guided backpropagation"]
+fig, alt = fall(found[key], LINEUP, limits=(-0.1, 1.05), height=4.2)
+book.figure(fig, alt, f"{key[0]}, from the output: six rankings, in wavelets and in pixels.")
+
+# %% tags=["hide-input"]
+end = by_test[key].loc[deepest[key]]
+alike = [Reference(e["WAM-IG"]).agreement(e["|z|"])[Key("absolute", "all", "spearman")] for e in intact.values()]
+alike = pd.DataFrame({"network": n, "value": v.tolist()} for n, v in zip(intact, alike)).explode("value")
+alike = comparison.summary(alike.astype({"value": float}), "network").set_index("network")
+others = "; ".join(f"{method} {span(end.loc[method])}" for method in LINEUP)
+say(
+    f"At the end, with nothing learned left: {others}. **|z| stays at 1 by construction**: it never looked. A method "
+    "that "
+    "stays near it is a picture of the input with the network's name on it."
+)
+
+# %% tags=["hide-input"]
+similar = ", ".join(f"{span(row)} for {name}" for name, row in alike.iterrows())
+say(
+    "And |z| is no stranger to WAM-IG: with the WAM-IG of the *intact* network it has a rank correlation of "
+    f"{similar}. "
+    "A ranking that asks no network is about as close to the explanation as the explanation of a network without any "
+    "knowledge is. So a high correlation here is not a fault of the check. It says what much of the map is made of."
+)
+
+# %% [markdown]
+# ## Figures 9 and 21 to 23: what it looks like
+#
+# The mosaic shows the wavelet domain (coarse in the upper left corner), the heatmap the place of the attributions on
+# the photograph. Move the slider, and watch which of the two methods still draws the object when the network has no
+# idea what it is.
+
+
+# %%
+def at_depth(depth, i):
+    """Mosaics and heatmaps of one image at one depth."""
+    e, net = found[key].kept[depth], main
+    rgb = net.model.display(net.x[shown[i] : shown[i] + 1])[0]
+    fig, axes = plots.panels(2, 3)
+    plots.image(axes[0, 0], rgb, "image")
+    plots.mosaic(axes[1, 0], e["|z|"].attributions, i, title="|z|")
+    for row, method in enumerate(PAPER):
+        plots.mosaic(axes[row, 1], e[method].attributions, i, title=method)
+        plots.overlay(axes[row, 2], rgb, e[method][i].heatmap()[0], "heatmap")
+    return fig
+
+
+# %% tags=["hide-input"]
+labels = [name if not d else f"{name}, and all above" * (d > 1) or name for d, name in enumerate(found[key].stages)]
+hero = categories[photographs[shown[0]].label]
+per_depth = by_test[key]["mean"]
+alts = [
+    f"The photograph of {hero}; mosaics and heatmaps of WAM-SG and WAM-IG, randomized: {label}. Mean rank correlation "
+    f"over all images: WAM-SG {per_depth[d, 'WAM-SG']:.2f}, WAM-IG {per_depth[d, 'WAM-IG']:.2f}."
+    for d, label in enumerate(labels)
+]
+figures = [at_depth(d, 0) for d in range(len(labels))]
+book.slider(figures, labels, alts, f"Fig. 9, here: {key[0]}, randomized from the output.", "Randomized")
+
+
+# %% tags=["hide-input"]
+def strip(which, order):
+    """Heatmaps of several images in rows, at a few depths in columns, with the image first."""
+    test, depths = found[names[0], order], [0, 1, deepest[names[0], order]]
+    fig, axes = plots.panels(len(which), 1 + len(depths), titles=2)
+    for line, i in zip(axes, which):
+        rgb = main.model.display(main.x[shown[i] : shown[i] + 1])[0]
+        plots.image(line[0], rgb, "\nimage" if line is axes[0] else None)
+        for ax, d in zip(line[1:], depths):
+            title = f"{method}\n{test.stages[d]}" if line is axes[0] else None
+            plots.overlay(ax, rgb, test.kept[d][method][i].heatmap()[0], title)
+    return fig, [test.stages[d] for d in depths]
+
+
+rest = list(range(1, len(shown))) or [0]
+for method in PAPER:
+    fig, at = strip(rest, "bottom-up")
+    named = ", ".join(categories[photographs[shown[i]].label] for i in rest)
+    alt = f"Heatmaps of {method} over photographs of {named}, in columns: randomized up to {', '.join(at)}."
+    book.figure(fig, alt, f"Figs. 21 to 23, here: {method}, randomized from the input up to the stage named.")
+
+# %% [markdown]
+# With WAM-SG the object dissolves with the very first stage. The heatmap of WAM-IG keeps the outlines of whatever is in
+# the picture. To call it "no longer informative", as the paper does, one has to know what was there before: an outline
+# looks informative.
+#
+# ## Why WAM-IG falls less: two explanations, one experiment
+#
+# The paper says: WAM-IG reflects the distribution of importance *between scales*, and even random networks have a
+# *spectral bias*, a natural tendency to favour low frequencies. So trained and random networks agree on the scales.
+#
+# The rival is in equation 3 itself:
+#
+# $$
+# \gamma_{Ig} = (z - z_0) \odot \int_0^1 \frac{\partial f_c}{\partial z}\big(z_0 + \alpha (z - z_0)\big) \, d\alpha .
+# $$ (eq-factor)
+#
+# The factor $z - z_0$ is a property of the photograph. No randomization touches it. Photographs have large
+# coefficients at coarse scales and at edges, with any network.
+#
+# The two make different predictions:
+#
+# | if it is the spectral bias | if it is the factor |
+# | --- | --- |
+# | gradients of random networks lie at coarse scales | no claim about gradients |
+# | *within* one scale WAM-IG falls as deep as WAM-SG | it stays high within every scale |
+# | dividing by $z$ changes little | divided by $z$, WAM-IG falls like WAM-SG |
+#
+# ### The scales of random networks
+
+# %% tags=["hide-input"]
+share = found[key].summary("share", scale=None)
+share = share[share["method"] == "WAM-IG without z"]
+names_of = {"approx": "approx."} | {str(j): f"level {j}" for j in range(1, levels + 1)}
+share = share.assign(scale=share["scale"].map(names_of))
+fig, alt = charts.lines(
+    share, "depth", "scale", ylabel="share of importance", names=dict(enumerate(found[key].stages)), height=3.9
+)
+caption = f"{key[0]}, from the output: how the gradient along the path of WAM-IG is distributed over the scales."
+book.figure(fig, alt, caption)
+
+
+# %%
+def shares(test, method, depth):
+    """The coarse share (approximation and coarsest level) of every image at one depth."""
+    t = test.table
+    t = t[(t["statistic"] == "share") & (t["method"] == method) & (t["depth"] == depth)]
+    coarse = t[t["scale"].isin(["approx", str(levels)])].groupby("input")["value"].sum()
+    return coarse.rename("value").reset_index().assign(state="random" if depth else "intact")
+
+
+bias = {}
+for (name, order), test in found.items():
+    if order == "top-down":
+        for method in ("WAM-IG without z", "WAM-IG", "|z|"):
+            both = [shares(test, method, d).assign(all=0) for d in (0, deepest[name, order])]
+            both = pd.concat(both)
+            moved = comparison.differences(both, "random", "intact", "all", column="state", inputs="input").iloc[0]
+            bias[name, method] = both.groupby("state")["value"].mean(), moved
+
+# %% tags=["hide-input"]
+percent = lambda v: f"{100 * v:.1f} %"  # noqa: E731
+rows = [
+    (name, method, percent(mean["intact"]), percent(mean["random"]), span(100 * moved, 1))
+    for (name, method), (mean, moved) in bias.items()
+]
+head = ("network", "share of", "intact", "all random", "difference in points")
+book.table(head, rows, f"The two coarsest of {levels + 1} scales, of the coefficients "
+           f"{percent(4 / 4**levels)}:")  # fmt: skip
+gradients = [moved for (name, method), (_, moved) in bias.items() if method == "WAM-IG without z"]
+coarser = [bool(moved["low"] > 0) for moved in gradients]
+share_there = max(mean["random"] for (_, method), (mean, _) in bias.items() if method == "WAM-IG without z")
+
+# %% tags=["hide-input"]
+text = (
+    "The gradients of random networks are coarser than those of trained ones. "
+    if all(coarser)
+    else "Random networks do *not* shift their gradients to coarse scales here; the differences are small. "
+    if not any(coarser)
+    else "One network's gradients become coarser with random weights, the other's do not. "
+)
+text += (
+    f"Nor do their gradients lie at coarse scales to begin with: these hold at most {percent(share_there)} of them. "
+    "The "
+    f"coarse part of WAM-IG ({percent(bias[names[0], 'WAM-IG'][0]['random'])} with random weights) is that of the "
+    f"photographs: |z| has {percent(bias[names[0], '|z|'][0]['random'])} there."
+)
+say(text)
+
+# %% [markdown]
+# ### Within one scale
+
+# %% tags=["hide-input"]
+inner = found[key].summary(scale=None).set_index(["depth", "method", "scale"]).loc[deepest[key]]
+columns = ["all", "approx", *map(str, range(levels, 0, -1))]
+rows = [
+    (method, *(span(inner.loc[(method, c)]) for c in columns)) for method in ("WAM-SG", "WAM-IG", "WAM-IG without z")
+]
+book.table(
+    ("all random", "all scales", *(names_of[c] for c in columns[1:])),
+    rows,
+    f"{key[0]}, all of it random: the rank correlation within each scale.",
+)
+within = {c: inner.loc[("WAM-IG", c)] for c in columns[1:]}
+lowest = min(row["low"] for row in within.values())
+kept_within = sum(row["mean"] for row in within.values()) / len(within) / inner.loc[("WAM-IG", "all"), "mean"]
+say(
+    f"Within a scale there is no distribution between scales to agree on. Yet WAM-IG keeps "
+    f"{100 * kept_within:.0f} % of its correlation there, on average over the scales; the lowest end of an interval is "
+    f"{lowest:.2f}."
+)
+
+# %% [markdown]
+# ### Without the factor
+#
+# [`explanation.path_gradient`](../book/api.md) takes the factor away and leaves the integral. It costs no pass of the
+# network.
+
+# %% tags=["hide-input"]
+DIVIDED = ["WAM-IG", "WAM-IG without z", "WAM-SG", "integrated gradients", "integrated gradients without x"]
+fig, alt = fall(found[key], DIVIDED, limits=(-0.1, 1.05), height=4.2)
+book.figure(fig, alt, f"{key[0]}, from the output: WAM-IG and integrated gradients with and without their factor.")
+
+
+# %%
+def explained_by_factor(name):
+    """How much of the distance between WAM-IG and WAM-SG goes with the factor, at the last depth, per image."""
+    t = found[name, "top-down"].table
+    t = t[(t["depth"] == t["depth"].max()) & (t["statistic"] == "spearman") & (t["kind"] == "absolute")]
+    t = t[t["scale"] == "all"]
+    pairs = (("WAM-IG", "WAM-SG"), ("WAM-IG without z", "WAM-SG"))
+    return [comparison.differences(t, *pair, "depth", inputs="input").iloc[0] for pair in pairs]
+
+
+# %% tags=["hide-input"]
+gone = {name: explained_by_factor(name) for name in names}
+rows = [(name, span(with_z), span(without), f"{100 * (1 - without['mean'] / with_z['mean']):.0f} %")
+        for name, (with_z, without) in gone.items()]  # fmt: skip
+head = ("network", "WAM-IG minus WAM-SG", "without z, minus WAM-SG", "goes with the factor")
+book.table(head, rows, "With all weights random, image by image:")
+part = [1 - without["mean"] / with_z["mean"] for with_z, without in gone.values()]
+factor = min(part) > 0.8 and lowest > 0.1
+say(
+    "**It is the factor.** Without it WAM-IG falls like WAM-SG. What its slow fall measures is how much of the map "
+    "is the "
+    "photograph itself."
+    if factor
+    else f"The factor accounts for {100 * min(part):.0f} % or more of the difference; the rest is open."
+)
+
+# %% [markdown]
+# Does WAM pass the check, then? WAM-SG does. For WAM-IG the answer depends on what one reads from it. Its signs are
+# about the network, and so are sums of signed attributions, such as the score by scale, which are complete
+# ([chapter 01](01_theory.ipynb)). A picture of its magnitudes is to a large part a picture of the input, as for
+# integrated gradients in pixels, where Adebayo et al. saw the same. Nothing here is wrong with equation 3: it answers
+# what *this* coefficient contributed to the score, and a coefficient that is zero contributed nothing, whatever the
+# network.
+#
+# ## A check for your own network
+#
+# Everything on this page is three lines for any module, whatever its blocks are called:
+
+# %%
+net = torch.nn.Sequential(
+    torch.nn.Conv2d(3, 8, 3, stride=2), torch.nn.ReLU(), torch.nn.Flatten(), torch.nn.Linear(8 * 15 * 15, 10)
+)
+test = randomization.test(net, torch.randn(4, 3, 32, 32), randomization.Methods(frame, samples=2, steps=2))
+test.summary().query("method == 'WAM-SG'")[["stage", "mean", "low", "high"]].round(2)
+
+# %% [markdown]
+# With `folder=` the run is kept depth by depth and continues after an interruption; `order="independent"` randomizes
+# one stage at a time; `stages=None` takes every layer.
+#
+# ## Paper and here
+
+# %% tags=["hide-input"]
+up = by_test[names[0], "bottom-up"] if (names[0], "bottom-up") in by_test else by_test[key]
+sg, ig = (up.loc[(deepest[key], method)] for method in PAPER)
+fell = sg["high"] < 0.5 and ig["high"] < 1
+rows = [
+    ("Fig. 8; B.3", "the correlation falls significantly as the randomization deepens", "a curve, ResNet-18",
+     f"at the end WAM-SG {span(sg)}, WAM-IG {span(ig)}; from the input most of it at the first stage",
+     f"{names[0]}, {count} images; gradients per explanation: {samples} and {steps}",
+     "reproduced" if fell else "partly"),
+    ("Fig. 8; B.3", "WAM-IG falls less than WAM-SG", "a curve", f"by {span(slower)} at the end",
+     f"also {', '.join(f'{n}: {span(v[0])}' for n, v in gone.items() if n != names[0]) or 'one network only'}",
+     "reproduced" if all(v[0]["low"] > 0 for v in gone.values()) else "partly"),
+    ("B.3", "because WAM-IG reflects the distribution between scales, and random networks favour low frequencies",
+     "argued", f"without the factor z the difference shrinks by {100 * min(part):.0f} to {100 * max(part):.0f} %; "
+     "within "
+     f"single scales WAM-IG keeps {100 * kept_within:.0f} % of its correlation", "the factor of eq. 3 explains it",
+     "not reproduced" if factor and not all(coarser) else "partly"),
+]  # fmt: skip
+
+# %% tags=["hide-input"]
+signs = ends.loc["WAM-IG"]
+rows += [
+    ("Figs. 9, 21 to 23", "the explanation of a randomized network is no longer informative", "pictures",
+     f"WAM-SG: {span(sg)} of its order is left; WAM-IG: {span(ig)}, and the outlines stay visible",
+     f"|z|, which asks no network, agrees with the intact WAM-IG by {span(alike.loc[names[0]])}",
+     "reproduced" if ig["high"] < 0.5 else "partly"),
+    ("4.1", "WAM passes the randomization test", "stated",
+     f"WAM-SG {span(sg)}; WAM-IG by magnitude {span(ig)}, with signs {span(signs)}",
+     "yes for WAM-SG; for WAM-IG by its signs, hardly by its magnitudes",
+     "reproduced" if ig["high"] < 0.5 else "partly"),
+]  # fmt: skip
+columns = ("where", "what", "paper", "here", "difference", "verdict")
+book.compare([dict(zip(columns, row)) for row in rows])
+
+# %% [markdown]
+# ## What to take away
+#
+# - Randomize before you trust: an explanation that survives the loss of everything learned is about the input.
+# - Put |z| into the same chart. It shows how much resemblance is to be had without a network.
+# - WAM-SG passes. WAM-IG multiplies by the input, and its magnitudes keep most of their order without any training. Its
+#   signs do not.
+# - The slow fall of WAM-IG needs no spectral bias. It goes away with the factor $z$, and it is there within single
+#   scales.
+# - Which end one starts from matters for the curve, not for its last point. Say which.
+#
+# ## Exercises
+#
+# **1. One stage at a time.** Randomize single stages and leave the others as they were. Which stage matters most to
+# WAM-SG?
+#
+# <details>
+# <summary>Solution</summary>
+#
+# ```python
+# methods = randomization.Methods(frame, samples=samples, steps=2, seed=seed, max_batch=max_batch)
+# alone = randomization.test(main.model, main.x[:6], methods, order="independent", seed=seed)
+# alone.summary().query("method == 'WAM-SG'").set_index("stage")["mean"].round(2)
+# ```
+#
+# Any of them destroys most of the correlation: a network is a chain, and its gradient a product. The stage next to the
+# input has the largest effect, since it filters what all gradients pass through last.
+#
+# </details>
+#
+# **2. Another seed.** The random weights are one draw. Repeat the last depth with five seeds. How much do the end
+# points of Figure 8 move, beside their intervals over images?
+#
+# <details>
+# <summary>Solution</summary>
+#
+# ```python
+# x = main.x[:6]
+# target = main.model(x).argmax(1)
+# original = {m: Reference(e) for m, e in methods(main.model, x, target).items()}
+# for s in range(5):
+#     made = methods(sanity.randomize(main.model, s), x, target)
+#     print(s, {m: round(float(original[m].agreement(made[m])[Key("absolute", "all", "spearman")].mean()), 2)
+#               for m in ("WAM-SG", "WAM-IG")})
+# ```
+#
+# By a few hundredths. It is a second source of uncertainty, which intervals over images do not contain.
+#
+# </details>
+#
+# **Next:** what all these faithfulness numbers are worth is the subject of [chapter 08](08_evaluation.ipynb); those of
+# this page are in the [results ledger](../book/ledger.md).

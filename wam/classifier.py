@@ -1,0 +1,100 @@
+"""A classifier of examples in memory together with its class names and the card of its weights; files of weights."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Any, ClassVar
+
+from safetensors import safe_open
+from torch import Tensor, nn
+
+from wam.examples import Examples
+
+WEIGHTS = Path(__file__).parent / "weights"
+"""The folder of the weights that come with the package: safetensors in ``float16``, each with its card."""
+
+
+class Classifier(nn.Module):
+    """A classifier of volumes or of small pictures, with its class names and the card of its weights.
+
+    Parameters
+    ----------
+    name
+        Name for tables and figures.
+    network
+        Module from batches ``(batch, channels, *spatial)`` with values from 0 to 1 to logits ``(batch, classes)``.
+    categories
+        The class names, in the order of the logits.
+    channels
+        Of its inputs.
+    card
+        What the weights are: data, training, results; empty where they are random.
+    """
+
+    EXAMPLES: ClassVar[type[Examples]] = Examples
+
+    def __init__(
+        self,
+        name: str,
+        network: nn.Module,
+        categories: Iterable[str],
+        channels: int = 1,
+        card: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__()
+        self.name = name
+        self.network = network
+        self.categories: tuple[str, ...] = tuple(categories)
+        self.channels = channels
+        self.card: dict[str, Any] = dict(card or {})
+
+    @property
+    def pretrained(self) -> bool:
+        """Whether the weights are trained ones."""
+        return bool(self.card)
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits ``(batch, classes)`` of a batch ``(batch, channels, *spatial)``, values from 0 to 1."""
+        axes = self.EXAMPLES.AXES
+        if x.ndim != 2 + len(axes) or x.shape[1] != self.channels:
+            raise ValueError(
+                f"{self.name} takes {self.EXAMPLES.NOUN} (batch, {self.channels}, {', '.join(axes)}), "
+                f"got shape {tuple(x.shape)}"
+                + (": add the axis of the channels with x[:, None]" if x.ndim == 1 + len(axes) else "")
+            )
+        return self.network(x)
+
+    def prepare(self, examples: Examples) -> Tensor:
+        """Batch ``(batch, channels, *spatial)`` of examples, in the model's dtype and on its device.
+
+        Raises
+        ------
+        TypeError
+            Something else than the examples that this classifier takes.
+        ValueError
+            No example at all, or another number of channels than the model's.
+        """
+        kind = self.EXAMPLES
+        if not isinstance(examples, kind):
+            raise TypeError(
+                f"prepare() takes {kind.__module__}.{kind.__name__}, got {type(examples).__name__}; "
+                f"a tensor (batch, channels, {', '.join(kind.AXES)}) goes to the model as it is"
+            )
+        if not len(examples):
+            raise ValueError(f"prepare() needs {kind.NOUN}, at least one, got none")
+        if examples.values.shape[1] != self.channels:
+            raise ValueError(f"{self.name} takes {self.channels} channels, got {examples}")
+        return examples.batch().to(next(self.parameters()))
+
+    def extra_repr(self) -> str:
+        return f"{self.name!r}, channels={self.channels}, classes={len(self.categories)}, pretrained={self.pretrained}"
+
+
+def read(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """The tensors of a file of weights, and its card."""
+    with safe_open(path, framework="pt") as file:
+        state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
+        return state, {name: json.loads(value) for name, value in (file.metadata() or {}).items()}
