@@ -1151,5 +1151,6 @@ book.compare([dict(zip(columns, row)) for row in rows])
 #
 # </details>
 #
-# **Next:** what all these faithfulness numbers are worth is the subject of [chapter 08](08_evaluation.ipynb); those of
-# this page are in the [results ledger](../book/ledger.md).
+# **Next:** which scales a *network* relies on, over a whole data set, and whether a robust one relies on others:
+# [chapter 06](06_robustness.ipynb). What faithfulness numbers are worth is the subject of
+# [chapter 08](08_evaluation.ipynb); those of this page are in the [results ledger](../book/ledger.md).

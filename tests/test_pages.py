@@ -17,10 +17,12 @@ def page(name: str) -> str:
     return (BOOK / f"{name}.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("row", assets.credits(), ids=lambda row: row["package"])
+@pytest.mark.parametrize("row", assets.credits(), ids=lambda row: row["contents"])
 def test_credits_name_every_asset(row):
-    (line,) = (line for line in page("credits").splitlines() if f"{row['package']} {row['version']}" in line)
-    assert f"| {row['licence']} |" in line
+    lines = [line for line in page("credits").splitlines() if f"{row['package']} {row['version']}" in line]
+    of_package = [other for other in assets.credits() if other["package"] == row["package"]]
+    assert len(lines) == len(of_package)  # Foolbox carries two
+    assert sum(f"| {row['licence']} |" in line for line in lines) == 1
 
 
 def test_credits_name_the_pinned_versions():
@@ -53,7 +55,7 @@ def test_paper_map_plans_only_chapters_that_do_not_exist():
     rows = [line.partition("planned: ")[2] for line in text.splitlines()]
     planned = {number for row in rows for number in re.findall(r"\b\d\d\b", row)}
     linked = set(re.findall(r"\.\./notebooks/(\d\d)_", text))
-    assert planned and linked <= chapters and not planned & chapters
+    assert linked and linked <= chapters and not planned & chapters
 
 
 def test_paper_map_names_functions_that_exist():

@@ -4,6 +4,7 @@ import hashlib
 import http.server
 import io
 import json
+import os
 import pickle
 import shutil
 import tarfile
@@ -266,6 +267,6 @@ def test_where_neither_works_the_error_says_why_of_both(published, monkeypatch, 
         cifar10("test")
     with pytest.raises(AssetError, match="could not fetch foolbox"):  # nor are there the few, without an index
         monkeypatch.setenv("PIP_NO_INDEX", "1")
-        monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
+        monkeypatch.setenv("PIP_CONFIG_FILE", os.devnull)
         monkeypatch.delenv("PIP_FIND_LINKS", raising=False)
         cifar10("few")

@@ -171,7 +171,7 @@ def test_the_path_gradient_needs_no_baseline_but_a_gradient(net, x):
 
 
 def test_rows_are_complete_and_what_knows_nothing_stays(net, x):
-    found = randomization.test(net, x, METHODS)
+    found = randomization.run(net, x, METHODS)
     assert found.stages == ("intact", "7", "3", "0") and found.order == "top-down"
     t = found.table
     columns = ["method", "kind", "scale", "statistic", "value", "depth", "stage", "input"]
@@ -191,7 +191,7 @@ def test_rows_are_complete_and_what_knows_nothing_stays(net, x):
 
 
 def test_shares_are_those_of_the_bands_and_sum_to_one(net, x):
-    found = randomization.test(net, x, METHODS)
+    found = randomization.run(net, x, METHODS)
     s = found.table[found.table["statistic"] == "share"]
     assert set(s["kind"]) == {"absolute"}
     sums = s.groupby(["depth", "method", "input"])["value"].sum()
@@ -207,7 +207,7 @@ def test_shares_are_those_of_the_bands_and_sum_to_one(net, x):
 @pytest.mark.parametrize("order", sanity.ORDERS)
 def test_values_are_those_computed_one_at_a_time(order, net, x):
     """By the explanations of each network in the frame itself, and SciPy."""
-    found = randomization.test(net, x, METHODS, order=order, stages=3, seed=2)
+    found = randomization.run(net, x, METHODS, order=order, stages=3, seed=2)
     networks = list(sanity.cascade(net, x, order, 3, seed=2))
     assert found.stages == tuple(name for name, _ in networks) and len(networks) == 4 and found.order == order
     assert found.stages[1:] == (("7", "3", "0") if order == "top-down" else ("0", "3", "7"))
@@ -234,13 +234,13 @@ def test_values_are_those_computed_one_at_a_time(order, net, x):
 
 def test_the_classes_of_the_intact_network_are_explained_at_every_depth(net, x):
     explain = Counted()
-    randomization.test(net, x, explain)
+    randomization.run(net, x, explain)
     expected = copy.deepcopy(net).eval()(x).argmax(1)
     predicted = [copy.deepcopy(model).eval()(x).argmax(1) for model, _, _ in explain.calls]
     assert all(torch.equal(target, expected) and torch.equal(part, x) for _, part, target in explain.calls)
     assert torch.equal(predicted[0], expected) and not torch.equal(predicted[-1], expected)
     explain = Counted()
-    randomization.test(net, x, explain, target=[4, 0, 0, 2], max_batch=3)
+    randomization.run(net, x, explain, target=[4, 0, 0, 2], max_batch=3)
     assert [c.tolist() for _, _, c in explain.calls] == [[4, 0, 0]] * 4 + [[2]] * 4
 
 
@@ -249,7 +249,7 @@ def test_the_network_and_the_random_state_are_left_alone(net, x):
     before, flags = copy.deepcopy(net.state_dict()), [m.training for m in net.modules()]
     learning, state, inputs = [p.requires_grad for p in net.parameters()], torch.get_rng_state(), x.clone()
     for order in sanity.ORDERS:
-        randomization.test(net, x, METHODS, order=order, keep=[0])
+        randomization.run(net, x, METHODS, order=order, keep=[0])
     assert all(torch.equal(value, before[name]) for name, value in net.state_dict().items())
     assert [m.training for m in net.modules()] == flags and [p.requires_grad for p in net.parameters()] == learning
     assert torch.equal(torch.get_rng_state(), state) and torch.equal(x, inputs)
@@ -258,8 +258,8 @@ def test_the_network_and_the_random_state_are_left_alone(net, x):
 
 @pytest.mark.parametrize("max_batch", [1, 3])
 def test_a_few_inputs_at_once_are_as_all(max_batch, net, x):
-    whole = randomization.test(net, x, METHODS, keep=[0])
-    parts = randomization.test(net, x, METHODS, max_batch=max_batch, keep=[0])
+    whole = randomization.run(net, x, METHODS, keep=[0])
+    parts = randomization.run(net, x, METHODS, max_batch=max_batch, keep=[0])
     about = ["depth", "stage", "method", "input", "kind", "scale", "statistic"]
     mine, theirs = (found.table.sort_values(about, ignore_index=True) for found in (whole, parts))
     pd.testing.assert_frame_equal(mine[about], theirs[about])
@@ -271,7 +271,7 @@ def test_a_few_inputs_at_once_are_as_all(max_batch, net, x):
 
 
 def test_kept_explanations_are_those_of_each_network(net, x):
-    found = randomization.test(net, x, METHODS, keep=[2, 0], max_batch=3)
+    found = randomization.run(net, x, METHODS, keep=[2, 0], max_batch=3)
     target = copy.deepcopy(net).eval()(x).argmax(1)
     for made, (_, model) in zip(found.kept, sanity.cascade(net, x), strict=True):
         expected = METHODS(model, x[:3], target[:3])
@@ -279,7 +279,7 @@ def test_kept_explanations_are_those_of_each_network(net, x):
         for method, e in made.items():
             assert torch.equal(e.attributions.pack()[0], expected[method].attributions.pack()[0][[2, 0]])
             assert e.target.tolist() == target[[2, 0]].tolist()
-    nothing = randomization.test(net, x, METHODS)
+    nothing = randomization.run(net, x, METHODS)
     assert nothing.kept == ({},) * 4
 
 
@@ -287,7 +287,7 @@ def test_only_inputs_of_the_first_chunk_are_kept(net, x):
     for keep, options, most in (([3], {"max_batch": 3}, 3), ([4], {}, 4), ([-1, 0], {}, 4), ([4], {"max_batch": 9}, 4)):
         explain = Counted()
         with pytest.raises(ValueError, match=rf"inputs \[{keep[0]}\] cannot be kept: choose among the first {most}"):
-            randomization.test(net, x, explain, keep=keep, **options)
+            randomization.run(net, x, explain, keep=keep, **options)
         assert not explain.calls
 
 
@@ -295,7 +295,7 @@ def test_only_inputs_of_the_first_chunk_are_kept(net, x):
 
 
 def test_summaries_average_over_inputs(net, x):
-    found = randomization.test(net, x, METHODS)
+    found = randomization.run(net, x, METHODS)
     s = found.summary()
     assert list(s.columns[:3]) == ["depth", "stage", "method"] and len(s) == 4 * 7 and (s["n"] == 4).all()
     row = s[(s["depth"] == 2) & (s["method"] == "WAM-IG")].iloc[0]
@@ -320,7 +320,7 @@ def test_a_constant_explanation_is_undefined_and_counted(net, x):
         made = {"none": zero, "some": some}
         return {name: wam.Explanation(a, e.coefficients, target, e.score, FRAME, name) for name, a in made.items()}
 
-    found = randomization.test(net, x, explain)
+    found = randomization.run(net, x, explain)
     t = found.table
     assert t[t["method"] == "none"]["value"].isna().all()
     assert (t[t["method"] == "some"]["value"].isna() == (t[t["method"] == "some"]["input"] == 1)).all()
@@ -342,38 +342,38 @@ def test_a_constant_explanation_is_undefined_and_counted(net, x):
 @pytest.mark.parametrize("stop", [0, 1, 2, 3, 5])
 def test_an_interrupted_run_continues(stop, max_batch, net, x, tmp_path):
     options = {"keep": [1, 0], "max_batch": max_batch}
-    whole = randomization.test(net, x, explain := Counted(), **options)
+    whole = randomization.run(net, x, explain := Counted(), **options)
     total = len(explain.calls)
     assert total == (4 if max_batch is None else 8)
     stops = stop < total
     if stops:
         with pytest.raises(KeyboardInterrupt):
-            randomization.test(net, x, Counted(stop), folder=tmp_path, **options)
-    found = randomization.test(net, x, explain := Counted(), folder=tmp_path, **options)
+            randomization.run(net, x, Counted(stop), folder=tmp_path, **options)
+    found = randomization.run(net, x, explain := Counted(), folder=tmp_path, **options)
     assert_equal(found, whole)
     reference = 1 if stops and stop % 4 else 0  # of the chunk that was interrupted, once more
     assert len(explain.calls) == (total - stop + reference if stops else total)
     if reference:
         model, _, _ = explain.calls[0]
         assert torch.equal(model.body[7].weight, net.body[7].weight)  # the intact one
-    again = randomization.test(net, x, explain := Counted(), folder=tmp_path, **options)
+    again = randomization.run(net, x, explain := Counted(), folder=tmp_path, **options)
     assert_equal(again, whole)
     assert explain.calls == []
 
 
 def test_a_depth_whose_files_are_not_complete_is_computed_anew(net, x, tmp_path):
-    whole = randomization.test(net, x, Counted(), folder=tmp_path, keep=[0])
+    whole = randomization.run(net, x, Counted(), folder=tmp_path, keep=[0])
     files = {path.name for path in tmp_path.iterdir()}
     assert "run.json" in files and not any(name.startswith(".") for name in files)
     (tmp_path / "000000-002.json").unlink()
     (tmp_path / "000000-002.parquet").write_bytes(b"half of it")
-    found = randomization.test(net, x, explain := Counted(), folder=tmp_path, keep=[0])
+    found = randomization.run(net, x, explain := Counted(), folder=tmp_path, keep=[0])
     assert_equal(found, whole)
     assert len(explain.calls) == 2 and {path.name for path in tmp_path.iterdir()} == files
 
 
 def test_a_folder_holds_one_run(net, x, tmp_path):
-    randomization.test(net, x, METHODS, folder=tmp_path, seed=np.int64(0))  # NumPy's numbers are numbers
+    randomization.run(net, x, METHODS, folder=tmp_path, seed=np.int64(0))  # NumPy's numbers are numbers
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     other = copy.deepcopy(net)
     with torch.no_grad():
@@ -390,15 +390,15 @@ def test_a_folder_holds_one_run(net, x, tmp_path):
     }
     for name, (model, inputs, methods, options) in changes.items():
         with pytest.raises(ValueError, match=f"holds a run with another {name}; give another folder"):
-            randomization.test(model, inputs, methods, folder=tmp_path, **options)
+            randomization.run(model, inputs, methods, folder=tmp_path, **options)
     target = (copy.deepcopy(net).eval()(x).argmax(1) + 1) % 5
     with pytest.raises(ValueError, match="another inputs"):
-        randomization.test(net, x, METHODS, target=target, folder=tmp_path)
+        randomization.run(net, x, METHODS, target=target, folder=tmp_path)
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
     run = json.loads((tmp_path / "run.json").read_text())
     (tmp_path / "run.json").write_text(json.dumps(run | {"threads": -1}))
     with pytest.raises(ValueError, match="another threads"):
-        randomization.test(net, x, METHODS, folder=tmp_path)
+        randomization.run(net, x, METHODS, folder=tmp_path)
 
 
 def test_a_bad_call_leaves_no_folder(net, x, tmp_path):
@@ -414,10 +414,10 @@ def test_a_bad_call_leaves_no_folder(net, x, tmp_path):
     ):
         explain = Counted()
         with pytest.raises(ValueError, match=match):
-            randomization.test(net, x, explain, folder=folder, **options)
+            randomization.run(net, x, explain, folder=folder, **options)
         assert not folder.exists() and not explain.calls
     with pytest.raises(TypeError, match="only a torch.nn.Module"):
-        randomization.test(lambda x: x, x, METHODS, folder=folder)
+        randomization.run(lambda x: x, x, METHODS, folder=folder)
 
 
 @pytest.mark.parametrize("change", ["less", "more", "other"])
@@ -432,11 +432,11 @@ def test_every_network_is_explained_by_the_same_methods(change, net, x):
         return {"less": {"a": e}, "more": {"a": e, "b": e, "c": e}, "other": {"a": e, "c": e}}[change]
 
     with pytest.raises(ValueError, match=r"explain gave .* at '3', and \['a', 'b'\] before"):
-        randomization.test(net, x, explain)
+        randomization.run(net, x, explain)
     assert len(calls) == 3
 
 
 def test_a_change_of_frame_on_the_way_is_refused(net, x):
     frames = iter([FRAME, wam.Pixel()])
     with pytest.raises(ValueError, match="use one frame for both"):
-        randomization.test(net, x, lambda model, x, c: {"a": wam.saliency(model, x, c, frame=next(frames))})
+        randomization.run(net, x, lambda model, x, c: {"a": wam.saliency(model, x, c, frame=next(frames))})

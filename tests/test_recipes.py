@@ -1,4 +1,4 @@
-"""The recipes: the networks of digits on a few real ones, the others on tiny sets in the true formats, the command."""
+"""The recipes: the networks of digits on a few real ones, the others on tiny sets, in the true formats; the command."""
 
 import json
 import re
@@ -14,9 +14,11 @@ from test_volumes import arrays, write
 from torch.nn.functional import cross_entropy
 
 import wam.models
-from wam import recipes, volume_models, volumes
+from wam import picture_models, pictures, recipes, volume_models, volumes
+from wam.adversarial import robust_accuracy
 from wam.audio import Clip
-from wam.recipes import RECIPES, main
+from wam.pictures import CIFAR10_CATEGORIES, Pictures
+from wam.recipes import RECIPES, TRAININGS, main
 from wam.sounds import esc50
 from wam.training import accuracy
 from wam.volumes import MEDMNIST, Volumes, medmnist3d
@@ -139,6 +141,107 @@ def test_seeds_differ_and_the_generator_is_left_alone(few, tmp_path):
         run("moving_digits", tmp_path / "0", epochs=1)
 
 
+# --- the family of CIFAR-10 -------------------------------------------------------------------------------------------
+
+PERTURB = {  # as the runs of the shipped weights have it: another one could not continue them
+    "erm": "Augment(shift=4)",
+    "adv": "Attack(radius=0.01568627450980392, step=0.00392156862745098, steps=7, augment=Augment(shift=4))",
+    "adv_fast": "Attack(radius=0.01568627450980392, step=0.0196078431372549, steps=1, augment=Augment(shift=4))",
+    "adv_free": "Free(radius=0.01568627450980392, replays=4, augment=Augment(shift=4))",
+}
+
+
+@pytest.fixture
+def coloured(monkeypatch):
+    """The recipe sees few pictures, in the colours of their classes, instead of 60,000."""
+
+    def pictures_of(split, n, seed):
+        random = torch.Generator().manual_seed(seed)
+        colours = torch.randint(0, 256, (10, 3, 1, 1), generator=torch.Generator().manual_seed(0))
+        labels = torch.randint(0, 10, (n,), generator=random)
+        noise = torch.randint(-20, 21, (n, 3, 32, 32), generator=random)
+        values = (colours[labels] + noise).clamp(0, 255).to(torch.uint8)
+        return Pictures(values, 255, labels, CIFAR10_CATEGORIES, f"CIFAR-10, {split} (made)")
+
+    made = {"train": pictures_of("train", 64, 1), "test": pictures_of("test", 30, 2)}
+    monkeypatch.setattr(pictures, "cifar10", lambda split: made[split])
+    return made
+
+
+@pytest.mark.parametrize("training", TRAININGS)
+def test_one_of_the_family_and_its_file(coloured, tmp_path, monkeypatch, training):
+    name = f"cifar10_{training}"
+    about = run("cifar10", tmp_path, training=training)
+    card, state = read(tmp_path / f"{name}.safetensors")
+    assert card == about and card["name"] == name
+    assert {key: value.dtype for key, value in state.items()} == {
+        key: torch.int64 if key.endswith("num_batches_tracked") else torch.float16 for key in state
+    }
+    assert card["recipe"] == f"python -m wam.recipes cifar10 --training {training} OUT" and card["channels"] == 3
+    assert (card["data"], card["stored"]["on"]) == ("CIFAR-10, train (made)", "CIFAR-10, test (made)")
+    settings = {"epochs": 2, "batch": 32, "learning_rate": 2e-3, "seed": 0, "examples": 64, "parameters": 304_154}
+    settings |= {"perturb": PERTURB[training], "replays": 4 if training == "adv_free" else 1}
+    assert settings.items() <= card["settings"].items()
+
+    monkeypatch.setattr(picture_models, "WEIGHTS", tmp_path)  # it is the file that comes with the package
+    model = wam.models.load(name)
+    assert model.card == card and model.categories == CIFAR10_CATEGORIES and model.name == name
+    held_out = coloured["test"]
+    assert card["stored"] == {
+        "dtype": "float16",
+        "accuracy": accuracy(model, held_out),
+        "on": held_out.source,
+        "of": 30,
+        "pgd20": robust_accuracy(model, held_out, 4 / 255, steps=20),
+        "radius": 4 / 255,
+    }
+
+
+def test_the_family_begins_with_the_same_weights(coloured, tmp_path):
+    def begin(out, **settings):
+        with pytest.MonkeyPatch.context() as patch, pytest.raises(KeyboardInterrupt):
+            patch.setattr(Pictures, "__getitem__", lambda *_: interrupt())
+            run("cifar10", out, **settings)
+        return torch.load(out / "checkpoint.pt", weights_only=True)["model"]
+
+    states = [begin(tmp_path / training, training=training) for training in TRAININGS]
+    for state in states[1:]:
+        assert all(torch.equal(value, states[0][key]) for key, value in state.items())
+    other = begin(tmp_path / "other", seed=1)
+    assert not torch.equal(other["linear.weight"], states[0]["linear.weight"])
+
+
+def test_colours_are_learned_and_what_was_learned_is_said(coloured, tmp_path, capfd):
+    options = ["--training", "adv_fast", "--radius", "0.05", "--epochs", "12", "--batch", "16"]
+    assert main(["cifar10", str(tmp_path / "run"), *options]) == 0
+    said = capfd.readouterr().out
+    stored = read(tmp_path / "run" / "cifar10_adv_fast.safetensors")[0]["stored"]
+    assert stored["accuracy"] > 0.5 and 0 < stored["pgd20"] <= stored["accuracy"] and stored["radius"] == 0.05
+    assert f"on CIFAR-10, test (made): {stored['accuracy']:.4f}" in said
+    assert f"under PGD of 20 steps with a radius of 12.75/255: {stored['pgd20']:.4f}" in said
+
+
+def test_without_foolbox_nothing_is_trained(coloured, tmp_path, monkeypatch, capfd):
+    monkeypatch.setitem(sys.modules, "foolbox", None)
+    for training in TRAININGS:
+        with pytest.raises(ImportError, match=r"pip install 'wam\[attacks\]'"):
+            run("cifar10", tmp_path / "run", training=training)
+    assert main(["cifar10", str(tmp_path / "run")]) == 2 and "error: robust accuracy is" in capfd.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
+def test_what_the_family_does_not_know(coloured, tmp_path):
+    for settings, message in (
+        ({"training": "trades"}, "unknown training 'trades': erm, adv, adv_fast, adv_free"),
+        ({"radius": 4}, "radius must be above 0 and at most 1, for pictures from 0 to 1, got 4"),
+        ({"radius": 0, "training": "adv"}, "radius must be above 0 .* got 0"),
+        ({"epochs": 0}, "epochs must be an integer of at least 1, got 0"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            run("cifar10", tmp_path / "run", **settings)
+    assert not (tmp_path / "run").exists()
+
+
 # --- the network of medical volumes -----------------------------------------------------------------------------------
 
 
@@ -259,6 +362,7 @@ def test_mistakes_of_a_user_end_with_a_sentence(few, tmp_path, monkeypatch, capf
         (["medmnist3d", out, "--file", str(npz), "--name", "organmnist3d", "--epochs", "0"], "epochs must be"),
         (["medmnist3d", out, "--file", str(tmp_path / "file")], "file is not adrenalmnist3d.npz of MedMNIST3D"),
         (["medmnist3d", out, "--size", "30"], "with 28 and with 64 voxels"),
+        (["cifar10", out, "--radius", "8"], "radius must be above 0 and at most 1, for pictures from 0 to 1, got 8"),
         (["medmnist3d", out], "pip install medmnist"),
         (["esc50", str(tmp_path / "nowhere"), out], "nowhere is not a folder"),
     ):
@@ -276,6 +380,8 @@ def test_mistakes_of_a_user_end_with_a_sentence(few, tmp_path, monkeypatch, capf
         (["digits3d"], "out"),
         (["digits3d", "run", "--epochs", "many"], "invalid int value: 'many'"),
         (["digits3d", "run", "--size", "28"], "--size"),
+        (["cifar10", "run", "--training", "trades"], "invalid choice: 'trades'.*adv_free"),
+        (["cifar10", "run", "--radius", "four"], "invalid float value: 'four'"),
         (["medmnist3d", "run", "--name", "pathmnist"], "invalid choice: 'pathmnist'.*adrenalmnist3d"),
         (["esc50", "folder"], "out"),
     ],
@@ -298,6 +404,7 @@ def test_help_lists_the_recipes_and_their_options(capfd):
     assert all(name in help_of() for name in RECIPES)
     common = ("out", "--epochs", "--batch", "--learning-rate", "--seed", "--device")
     own = {"medmnist3d": ("--name", "--file", "--size"), "esc50": ("folder", "--fold")}
+    own["cifar10"] = ("--training", "--radius")
     for name in RECIPES:
         said = help_of(name)
         assert all(option in said for option in (*common, *own.get(name, ())))

@@ -298,6 +298,12 @@ def test_a_shared_module_is_one_layer_where_it_first_runs():
     assert sanity.layers(Net(), X) == ["", "conv", "norm", "head"]  # run as ``shared``; ``wide`` never runs
 
 
+def test_a_layer_that_never_runs_is_none_although_it_shares_a_parameter():
+    net = Backwards()
+    net.unused.weight = net.head.weight
+    assert sanity.layers(net, X) == ["first", "second", "norm", "head"]
+
+
 def test_layers_are_what_the_scores_depend_on(network):
     found = sanity.layers(network, X)
     assert len(found) == len(set(found)) and set(found) == used(network, X)
@@ -438,6 +444,14 @@ def test_how_stages_are_joined():
     assert [s.name for s in sanity.stages(net, X, 100)] == [*(f"0.{i}.0" for i in range(7)), "2"]
     found = [s.name for s in sanity.stages(nn.Sequential(net[0], nn.Flatten()), X, 3)]
     assert found == ["0 to 2", "3 to 5", "6"]  # without what all names begin with
+
+
+def test_what_runs_in_turns_is_in_turns_in_stages():
+    found = sanity.stages(Alternating(), X, 5)
+    turns = [(f"convs.{i}", (f"convs.{i}", f"norms.{i}.0", f"norms.{i}.1")) for i in range(4)]
+    assert found == tuple(sanity.Stage(*turn) for turn in [*turns, ("head", ("head",))])
+    names = [stage.name for stage in sanity.stages(Alternating(), X, 3)]
+    assert names == ["convs.0 to convs.1", "convs.2 to convs.3", "head"]
 
 
 def test_a_network_that_is_one_layer():

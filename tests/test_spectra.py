@@ -341,9 +341,9 @@ def test_a_score_of_one_scale_is_moved_by_noise_of_that_scale(scale):
         noise = band_noise(x, FRAME, where, rms, seed=3)
         moved = float((model.weight * noise).sum())  # an inner product, with its sign
         expected = [0.0 if label else moved for label in labels]
-        assert part["change"].to_numpy() == pytest.approx(expected, rel=1e-9, abs=1e-12)
+        assert part["change"].to_numpy() == pytest.approx(expected, rel=1e-9, abs=1e-10)
         assert (abs(moved) > 1e-2) == (where == scale)
-        assert abs(moved) < 1e-12 or where == scale
+        assert abs(moved) < 1e-10 or where == scale
         right = [(model(x + noise)[i].argmax() == label).item() for i, label in enumerate(labels)]
         assert part["correct"].tolist() == right
         changed += right != [(model(x)[i].argmax() == label).item() for i, label in enumerate(labels)]

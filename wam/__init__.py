@@ -25,11 +25,13 @@ __all__ = [
 
 _ON_DEMAND = (
     "adversarial",
+    "agreement",
     "assets",
     "audio",
     "baselines",
     "benchmark",
     "book",
+    "charts",
     "checkpoints",
     "classifier",
     "cli",
@@ -52,6 +54,7 @@ _ON_DEMAND = (
     "plots",
     "protocol",
     "quantiles",
+    "randomization",
     "recipes",
     "records",
     "released",

@@ -7,9 +7,11 @@ With the attributions of one input as vectors :math:`a` and :math:`b`, Pearson's
 from __future__ import annotations
 
 from collections.abc import Mapping
+from concurrent.futures import ThreadPoolExecutor
 from itertools import product
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
@@ -20,6 +22,8 @@ KINDS = ("absolute", "signed")
 """What is compared: :math:`|\\gamma|`, as most figures show it, or :math:`\\gamma`."""
 
 STATISTICS = ("spearman", "pearson")
+
+_EXACT = 2**23  # up to here float32 holds every half
 
 
 class Key(NamedTuple):
@@ -38,17 +42,32 @@ def ranks(values: Tensor) -> Tensor:
     >>> agreement.ranks(torch.tensor([[0.3, -1.0, 0.3, 0.0]])).tolist()
     [[3.5, 1.0, 3.5, 2.0]]
     """
-    # NumPy's argsort is several times faster on a CPU
-    order = torch.from_numpy(values.numpy().argsort(1)) if values.device.type == "cpu" else values.argsort(1)
-    ordered = values.gather(1, order)
-    new = ordered[:, 1:] != ordered[:, :-1]
-    dtype = torch.float64 if values.shape[1] >= 2**23 else values.dtype  # so that halves are exact
-    place = torch.arange(1, values.shape[1] + 1, device=values.device, dtype=dtype).expand_as(order)
-    if not bool(new.all()):
-        group = nn.functional.pad(new, (1, 0)).cumsum(1)
-        size = torch.zeros_like(ordered, dtype=dtype).scatter_add_(1, group, torch.ones_like(place))
-        place = (size.cumsum(1) - (size - 1) / 2).gather(1, group)
-    return torch.empty_like(ordered, dtype=dtype).scatter_(1, order, place)
+    if values.device.type != "cpu":
+        return _ranks(values)
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # row by row is four times faster on a CPU
+        rows = list(pool.map(_ranks_of_row, values.detach().numpy()))
+    return torch.from_numpy(np.stack(rows))
+
+
+def _ranks_of_row(row: np.ndarray) -> np.ndarray:
+    order = row.argsort()
+    ordered = row[order]
+    first = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))  # of every run of equal values
+    last = np.append(first[1:], len(row))
+    mean = ((first + last + 1) / 2).astype(row.dtype if len(row) < _EXACT else np.float64)
+    found = np.empty(len(row), mean.dtype)
+    found[order] = mean if len(first) == len(row) else np.repeat(mean, last - first)
+    return found
+
+
+def _ranks(values: Tensor) -> Tensor:
+    """The same for all rows at once, on the device."""
+    dtype = values.dtype if values.shape[1] < _EXACT else torch.float64
+    ordered, order = values.sort(dim=1)
+    group = nn.functional.pad(ordered[:, 1:] != ordered[:, :-1], (1, 0)).cumsum(1)
+    size = torch.zeros_like(ordered, dtype=dtype).scatter_add_(1, group, torch.ones_like(ordered, dtype=dtype))
+    mean = (size.cumsum(1) - (size - 1) / 2).gather(1, group)
+    return torch.empty_like(mean).scatter_(1, order, mean)
 
 
 def pearson(a: Tensor, b: Tensor) -> Tensor:

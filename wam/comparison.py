@@ -206,7 +206,7 @@ def _interval(values: np.ndarray, confidence: float, seed: int) -> tuple[float, 
 
 @lru_cache(maxsize=2)
 def _resamples(n: int, seed: int) -> np.ndarray:
-    """How often each of ``n`` values is in each resample, ``(RESAMPLES, n)``; the draws of ``scipy.stats.bootstrap``."""
+    """How often each of ``n`` values is in each resample, ``(RESAMPLES, n)``: the draws of SciPy's ``bootstrap``."""
     drawn = np.random.default_rng(seed).integers(0, n, (RESAMPLES, n))
     drawn += n * np.arange(RESAMPLES)[:, None]
     return np.bincount(drawn.ravel(), minlength=RESAMPLES * n).reshape(RESAMPLES, n).astype(np.float32)

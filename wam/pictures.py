@@ -106,7 +106,7 @@ def cifar10(split: str = "test", n: int | None = None) -> Pictures:
     Returns
     -------
     Pictures
-        In CIFAR-10's own order; :attr:`~wam.examples.Examples.source` says which copy was read.
+        In CIFAR-10's own order; ``source`` says which copy was read.
 
     Raises
     ------

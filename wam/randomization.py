@@ -33,8 +33,8 @@ from wam.frames import Frame, Pixel
 from wam.gradients import Target
 from wam.scoring import as_target, frozen, predict
 
+# explain(network, x, target): explanations of one batch by name, the same names for every network
 Explain = Callable[[nn.Module, Tensor, Tensor], Mapping[str, Explanation]]
-"""``explain(network, x, target)``: explanations of one batch by name, the same names for every network."""
 
 
 @dataclass(frozen=True)
@@ -125,7 +125,7 @@ class Randomization:
         return comparison.summary(t, ["depth", "stage", "method", *(["scale"] if scale is None else [])], **options)
 
 
-def test(
+def run(
     model: nn.Module,
     x: Tensor,
     explain: Explain,
@@ -148,7 +148,8 @@ def test(
     x
         The inputs ``(batch, channels, *spatial)``.
     explain
-        What is tested, such as :class:`Methods`: several explanations at once can share the passes of the network.
+        What is tested, such as :class:`Methods`: ``explain(network, x, target)`` gives explanations of the batch by
+        name, the same names for every network. Several of them can share the passes of the network.
     target
         The classes that are explained at every depth; ``None`` means those that the intact network predicts.
     order, stages, seed
@@ -174,7 +175,7 @@ def test(
     >>> from wam import randomization
     >>> net = torch.nn.Sequential(torch.nn.Conv1d(1, 4, 3), torch.nn.Flatten(), torch.nn.Linear(248, 3))
     >>> methods = randomization.Methods(wam.Wavelet("haar", levels=2, ndim=1), samples=4, steps=4)
-    >>> found = randomization.test(net, torch.randn(3, 1, 64), methods)
+    >>> found = randomization.run(net, torch.randn(3, 1, 64), methods)
     >>> found.stages
     ('intact', '2', '0')
     >>> found.summary().query("method == '|z|'")["mean"].round(6).tolist()  # it knows nothing of the network
@@ -212,9 +213,6 @@ def test(
                 bar.update(len(x[part]))
     table = pd.concat(tables).sort_values("depth", kind="stable", ignore_index=True)
     return Randomization(names, order, table, tuple(explanations))
-
-
-test.__test__ = False  # pytest, this is not one of yours
 
 
 def _depths(

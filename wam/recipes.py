@@ -182,7 +182,8 @@ def cifar10(
     r"""Train a ResNet on CIFAR-10, as usual or against an adversary of radius 4/255.
 
     ``out/cifar10_TRAINING.safetensors`` comes with the package. The architecture, the augmentation, the optimiser, the
-    seed and so the initial weights are one for all of :data:`TRAININGS`; what a step sees differs.
+    seed and so the initial weights are one for all of :data:`TRAININGS`; what a step sees differs, and how many steps
+    there are.
 
     Parameters
     ----------

@@ -131,6 +131,26 @@ def measure(explanations: Iterable[Mapping[str, Explanation]]) -> dict[str, Spec
     return {name: Spectrum(bands[name], torch.cat(rows)) for name, rows in parts.items()}
 
 
+def joined(parts: Sequence[Spectrum]) -> Spectrum:
+    """The spectra of several sets of inputs as one, in their order.
+
+    Raises
+    ------
+    ValueError
+        If there is none, or their bands differ.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from wam.spectra import Spectrum, joined
+    >>> joined([Spectrum(((0, "pixel"),), torch.ones(n, 1)) for n in (2, 3)])
+    Spectrum(5 inputs, scales (0,))
+    """
+    if len({part.bands for part in parts}) != 1:
+        raise ValueError(f"only spectra of the same bands can be joined, got {list(parts)}")
+    return Spectrum(parts[0].bands, torch.cat([part.shares for part in parts]))
+
+
 def shares(e: Explanation) -> Tensor:
     """The share of every band in the importance of each input, ``(batch, bands)``, ``float64`` on the CPU."""
     sums = [band.abs().flatten(1).double().sum(1) for band in e.attributions.bands.values()]
