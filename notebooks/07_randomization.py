@@ -232,7 +232,7 @@ say(
 
 # %% tags=["hide-input"]
 LINEUP = ["WAM-SG", "WAM-IG", "|z|", "SmoothGrad", "integrated gradients", "guided backpropagation"]
-fig, alt = fall(found[key], LINEUP, limits=(-0.1, 1.05), height=4.2)
+fig, alt = fall(found[key], LINEUP, limits=(-0.1, 1.05), height=4.6)
 book.figure(fig, alt, f"{key[0]}, from the output: six rankings, in wavelets and in pixels.")
 
 # %% tags=["hide-input"]
@@ -294,16 +294,17 @@ book.slider(figures, labels, alts, f"Fig. 9, here: {key[0]}, randomized from the
 def strip(which, order):
     """Heatmaps of several images in rows, at a few depths in columns, with the image first."""
     test, depths = found[names[0], order], [0, 1, deepest[names[0], order]]
-    fig, axes = plots.panels(len(which), 1 + len(depths), titles=2)
-    for line, i in zip(axes, which):
+    fig, axes = plots.panels(len(which), 1 + len(depths), titles=[2] + [0] * (len(which) - 1))
+    for row, (line, i) in enumerate(zip(axes, which)):
         rgb = main.model.display(main.x[shown[i] : shown[i] + 1])[0]
-        plots.image(line[0], rgb, "\nimage" if line is axes[0] else None)
+        plots.image(line[0], rgb, None if row else "image")
         for ax, d in zip(line[1:], depths):
-            title = f"{method}\n{test.stages[d]}" if line is axes[0] else None
+            title = None if row else "intact" if not d else f"up to\n{test.stages[d]}"
             plots.overlay(ax, rgb, test.kept[d][method][i].heatmap()[0], title)
     return fig, [test.stages[d] for d in depths]
 
 
+# %% tags=["hide-input"]
 rest = list(range(1, len(shown))) or [0]
 for method in PAPER:
     fig, at = strip(rest, "bottom-up")
@@ -312,18 +313,18 @@ for method in PAPER:
     book.figure(fig, alt, f"Figs. 21 to 23, here: {method}, randomized from the input up to the stage named.")
 
 # %% [markdown]
+# Randomized from the input, WAM-SG loses the object with the first stage: what is left is the border of the photograph,
+# and later an even grain. The heatmap of WAM-IG keeps the outlines of whatever is in the picture. To call it "no longer
+# informative", as the paper does, one has to know what was there before: an outline looks informative.
+#
 # In Colab and Jupyter, compare the network with its forgetful copy yourself:
 
 # %%
 forgetful = sanity.randomize(main.model, seed)
 forgetful.name = f"{names[0]}, all random"
-explorer.explore([main.model, forgetful], photographs[:20], evaluations=samples)
+explorer.explore([main.model, forgetful], photographs[:20], evaluations=16)
 
 # %% [markdown]
-# With WAM-SG the object dissolves with the very first stage. The heatmap of WAM-IG keeps the outlines of whatever is in
-# the picture. To call it "no longer informative", as the paper does, one has to know what was there before: an outline
-# looks informative.
-#
 # ## Why WAM-IG falls less: two explanations, one experiment
 #
 # The paper says: WAM-IG reflects the distribution of importance *between scales*, and even random networks have a
@@ -354,7 +355,7 @@ share = share[share["method"] == "WAM-IG without z"]
 names_of = {"approx": "approx."} | {str(j): f"level {j}" for j in range(1, levels + 1)}
 share = share.assign(scale=share["scale"].map(names_of))
 fig, alt = charts.lines(
-    share, "depth", "scale", ylabel="share of importance", names=dict(enumerate(found[key].stages)), height=3.9
+    share, "depth", "scale", ylabel="share of importance", names=dict(enumerate(found[key].stages)), height=4.2
 )
 caption = f"{key[0]}, from the output: how the gradient along the path of WAM-IG is distributed over the scales."
 book.figure(fig, alt, caption)
@@ -369,6 +370,7 @@ def shares(test, method, depth):
     return coarse.rename("value").reset_index().assign(state="random" if depth else "intact")
 
 
+# %%
 bias = {}
 for (name, order), test in found.items():
     if order == "top-down":
@@ -422,6 +424,8 @@ book.table(
     rows,
     f"{key[0]}, all of it random: the rank correlation within each scale.",
 )
+
+# %% tags=["hide-input"]
 within = {c: inner.loc[("WAM-IG", c)] for c in columns[1:]}
 lowest = min(row["low"] for row in within.values())
 kept_within = sum(row["mean"] for row in within.values()) / len(within) / inner.loc[("WAM-IG", "all"), "mean"]
@@ -439,7 +443,7 @@ say(
 
 # %% tags=["hide-input"]
 DIVIDED = ["WAM-IG", "WAM-IG without z", "WAM-SG", "integrated gradients", "integrated gradients without x"]
-fig, alt = fall(found[key], DIVIDED, limits=(-0.1, 1.05), height=4.2)
+fig, alt = fall(found[key], DIVIDED, limits=(-0.1, 1.05), height=4.6)
 book.figure(fig, alt, f"{key[0]}, from the output: WAM-IG and integrated gradients with and without their factor.")
 
 
@@ -498,6 +502,8 @@ test.summary().query("method == 'WAM-SG'")[["stage", "mean", "low", "high"]].rou
 up = by_test[names[0], "bottom-up"] if (names[0], "bottom-up") in by_test else by_test[key]
 sg, ig = (up.loc[(deepest[key], method)] for method in PAPER)
 fell = sg["high"] < 0.5 and ig["high"] < 1
+
+# %% tags=["hide-input"]
 rows = [
     ("Fig. 8; B.3", "the correlation falls significantly as the randomization deepens", "a curve, ResNet-18",
      f"at the end WAM-SG {span(sg)}, WAM-IG {span(ig)}; from the input most of it at the first stage",

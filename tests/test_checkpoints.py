@@ -595,3 +595,15 @@ def test_untrained_and_other_networks_take_no_file(photograph):
         wam.models.load("resnet50_robust", pretrained=False, weights="file")
     with pytest.raises(ValueError, match="resnet50_robust .*not for 'resnet18'"):
         wam.models.load("resnet18", weights="file")
+
+
+def test_the_usual_network_beside_the_robust_ones_is_the_same_but_for_its_weights():
+    usual, robust = (wam.models.load(name, pretrained=False) for name in ("resnet50", "resnet50_robust"))
+    shapes = [[(k, v.shape) for k, v in model.network.state_dict().items()] for model in (usual, robust)]
+    assert shapes[0] == shapes[1] and usual.input_size == robust.input_size == (224, 224)
+    assert torch.equal(usual.mean, robust.mean) and torch.equal(usual.std, robust.std)
+    photograph = wam.data.images(1)
+    assert torch.allclose(usual.prepare(photograph), robust.prepare(photograph), atol=1e-5)
+    robust.network.load_state_dict(usual.network.state_dict())
+    x = usual.prepare(photograph)
+    assert torch.allclose(usual(x), robust(x), atol=1e-4)

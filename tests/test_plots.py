@@ -224,3 +224,8 @@ def test_figures_leave_matplotlib_as_it_was(haar):
 def test_magnitudes_keep_their_order_in_greyscale(name):
     luminance = matplotlib.colormaps[name](np.linspace(0, 1, 64))[:, :3] @ [0.2126, 0.7152, 0.0722]
     assert (np.diff(luminance) > 0).all()
+
+
+def test_lines_of_titles_are_the_same_above_every_row_or_given_for_each():
+    tall, short, none = (plots.panels(2, 3, titles=t)[0].get_figheight() for t in (2, [2, 0], [0, 0]))
+    assert tall - short == pytest.approx(short - none) and tall > short

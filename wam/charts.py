@@ -28,7 +28,7 @@ def lines(
     xlabel: str = "",
     names: Mapping[str, str] | None = None,
     limits: tuple[float, float] | None = None,
-    height: float = 3.6,
+    height: float = 4.0,
 ) -> tuple[Figure, str]:
     """A line per series over the steps of ``x``, in the order of the table, each with its interval as a band.
 
@@ -151,4 +151,9 @@ def _checked(table: pd.DataFrame, x: str, series: str) -> tuple[Sequence, Sequen
 def _legend(figure: Figure, ax) -> None:
     if len(handles := ax.get_legend_handles_labels()[0]) > 1:
         longest = max(len(handle.get_label()) for handle in handles)
-        figure.legend(loc="outside upper left", ncols=3 if longest < 12 else 2, columnspacing=1.2, handlelength=1.6)
+        figure.legend(
+            loc="outside upper left",
+            ncols=4 if longest < 10 else 3 if longest < 12 else 2,
+            columnspacing=1.2,
+            handlelength=1.6,
+        )

@@ -58,7 +58,7 @@ class Explanation:
     >>> import torch, wam
     >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(64, 3))
     >>> e = wam.saliency(net, torch.randn(2, 1, 8, 8), frame=wam.Wavelet("haar", levels=2, ndim=2))
-    >>> e.heatmap().shape, e.scales, e.scale_profile().sum(1)
+    >>> e.heatmap().shape, e.scales, e.scale_profile().sum(1).round(decimals=4)
     (torch.Size([2, 8, 8]), ('approx', 2, 1), tensor([1., 1.]))
     """
 

@@ -15,6 +15,7 @@ name                    network                                               in
 ``convnext_small``      timm ``convnext_small.fb_in22k_ft_in1k_384``          384 x 384
 ``efficientnet_b0``     timm ``tf_efficientnet_b0.ns_jft_in1k``               224 x 224
 ``deit_tiny``           timm ``deit_tiny_patch16_224.fb_in1k``                224 x 224
+``resnet50``            timm ``resnet50.tv_in1k``, beside the robust ones     224 x 224
 ``resnet50_robust``     torchvision's ResNet-50, a published checkpoint       224 x 224
 ``lenet5``              LeNet-5 of AdverTorch, MNIST (embedded)               28 x 28
 ``lenet5_adv``          the same, trained against PGD (embedded)              28 x 28
@@ -75,6 +76,8 @@ PAPER: Mapping[str, str] = MappingProxyType(
         "deit_tiny": "deit_tiny_patch16_224.fb_in1k",
     }
 )
+
+_TIMM = {**PAPER, "resnet50": "resnet50.tv_in1k"}  # torchvision's first weights, beside which robust ones are put
 
 
 class ImageClassifier(nn.Module):
@@ -218,7 +221,7 @@ def load(
     ('bull mastiff', 'bull mastiff')
     """
     builders = {"efficientnet_lite0": _efficientnet_lite0, "mobilenet_v2": _mobilenet_v2}
-    builders |= dict.fromkeys(PAPER, _paper)
+    builders |= dict.fromkeys(_TIMM, _timm)
     builders |= {"resnet50_robust": lambda name, trained: _resnet50_robust(name, weights, trained)}
     builders |= dict.fromkeys(LENET5, lenet5) | dict.fromkeys(CIFAR10_FAMILY, cifar10_resnet)
     builders |= {"yamnet": lambda _, trained: yamnet(trained)}
@@ -270,12 +273,12 @@ def _mobilenet_v2(name: str, pretrained: bool) -> ImageClassifier:
     return ImageClassifier(name, network, transform, transform.mean, transform.std, (side, side), pretrained)
 
 
-def _paper(name: str, pretrained: bool) -> ImageClassifier:
+def _timm(name: str, pretrained: bool) -> ImageClassifier:
     try:
-        network = timm.create_model(PAPER[name], pretrained=pretrained)
+        network = timm.create_model(_TIMM[name], pretrained=pretrained)
     except OSError as error:
         raise AssetError(
-            f"could not download the weights of {name} (timm {PAPER[name]}): {error} They are needed once: "
+            f"could not download the weights of {name} (timm {_TIMM[name]}): {error} They are needed once: "
             "connect to the internet and call again, or load the model on a connected machine, copy its "
             "Hugging Face cache here and set HF_HOME to the copy. Without a download there are "
             f"{' and '.join(EMBEDDED)}, and pretrained=False."

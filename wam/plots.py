@@ -250,10 +250,14 @@ def gallery(
     return figure, rows + "; ".join(said) + "."
 
 
-def panels(rows: int, columns: int, aspect: float = 1.0, titles: int = 1) -> tuple[Figure, np.ndarray]:
-    """An empty figure for pictures of height / width ``aspect``, with ``titles`` lines above each; ``axes[i, j]``."""
+def panels(rows: int, columns: int, aspect: float = 1.0, titles: int | Sequence[int] = 1) -> tuple[Figure, np.ndarray]:
+    """An empty figure for pictures of height / width ``aspect``; ``axes[i, j]``.
+
+    ``titles`` is how many lines of title are above each row, or a number for every row.
+    """
+    lines = [titles] * rows if isinstance(titles, int) else titles
     with rc_context(style()):
-        figure, axes = _layout([(columns, titles)] * rows, np.empty((round(1000 * aspect), 1000)))
+        figure, axes = _layout([(columns, n) for n in lines], np.empty((round(1000 * aspect), 1000)))
     return figure, np.array(axes).reshape(rows, columns)
 
 

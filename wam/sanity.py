@@ -353,4 +353,7 @@ def _wrapper(names: list[str]) -> str:
 
 
 def _short(name: str, shared: str) -> str:
-    return " to ".join(part.removeprefix(shared) for part in name.split(" to ")) or "model"
+    """A stage in few words: ``features.3 to 4`` for two neighbours in a list of blocks."""
+    first, *last = (part.removeprefix(shared) for part in name.split(" to "))
+    last = [part.removeprefix(first.rpartition(".")[0] + ".") for part in last]
+    return " to ".join([first, *last]) or "model"
