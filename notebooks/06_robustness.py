@@ -49,12 +49,12 @@ if "google.colab" in sys.modules:  # Colab brings torch and numpy; they stay as 
 profile: str = "embedded"  # embedded: small networks; paper: ResNet-50 on ImageNet, robust ones from files
 checkpoints: list = []  # of the profile paper: files of robust ResNet-50, as their authors publish them
 n_pictures: int = 0  # pictures of the family; 0: all test pictures, and 1000 of the profile paper
-n_digits: int = 2000  # digits of the pair
-n_checked: int = 1000  # of each, in the comparison of wavelets and in the tests by perturbation
+n_digits: int = 1500  # digits of the pair
+n_checked: int = 800  # of each, in the comparison of wavelets and in the tests by perturbation
 levels: int = 3  # of the wavelets
 samples: int = 3  # noisy copies of WAM-SG
 steps: int = 3  # gradients of WAM-IG
-pgd: int = 100  # of each, attacked
+pgd: int = 60  # of each, attacked
 max_batch: int = 100  # pictures in one pass of a network
 seed: int = 0  # of every random draw
 

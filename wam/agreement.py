@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+import wam
 from wam.coefficients import Scale, scale_of
 from wam.explanation import Explanation
 
@@ -106,7 +107,7 @@ class Reference:
     (tensor([1.0000, 1.0000]), 16)
     """
 
-    def __init__(self, explanation: Explanation) -> None:
+    def __init__(self, explanation: wam.Explanation) -> None:
         self._explanation = explanation
         self._standard = _standards(explanation)
 

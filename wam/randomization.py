@@ -110,7 +110,7 @@ class Randomization:
     stages: tuple[str, ...]
     order: str
     table: pd.DataFrame
-    kept: tuple[Mapping[str, wam.explanation.Explanation], ...]
+    kept: tuple[Mapping[str, Explanation], ...]
 
     def summary(
         self, statistic: str = "spearman", kind: str = "absolute", scale: Any = "all", **options
