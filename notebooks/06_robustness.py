@@ -352,9 +352,9 @@ if len(said) == 4:
 say(text)
 
 # %% [markdown]
-# With so many pictures nearly everything is significant: every difference of this table is, by Wilcoxon's signed-rank
-# test, at any level that one may name ([`spectra.compare`](../book/api.md) has the p-values). Look at the sizes. A
-# difference of one standard deviation can be seen on single pictures, one of a tenth only in the mean.
+# With so many pictures nearly everything is significant, by Wilcoxon's signed-rank test
+# ([`spectra.compare`](../book/api.md) has the p-values). Look at the sizes. A difference of one standard deviation can
+# be seen on single pictures, one of a tenth only in the mean.
 #
 # And mind what the intervals are over: pictures. There is one training of each recipe, so they do not contain the
 # difference between two trainings of the same recipe (exercise 1). Accuracy and length of training differ between the

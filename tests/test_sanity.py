@@ -11,7 +11,7 @@ from torch.nn.functional import linear
 from torch.nn.utils.parametrizations import weight_norm
 
 import wam
-from wam import sanity
+from wam import sanity, stages
 from wam.sanity import cascade, randomize
 
 
@@ -284,28 +284,28 @@ def used(model, x):
 
 
 def test_layers_are_in_the_order_in_which_they_run():
-    assert sanity.layers(Backwards(), X) == ["first", "second", "norm", "head"]
+    assert stages.layers(Backwards(), X) == ["first", "second", "norm", "head"]
     alternating = [name for i in range(4) for name in (f"convs.{i}", f"norms.{i}.0", f"norms.{i}.1")]
-    assert sanity.layers(Alternating(), X) == [*alternating, "head"]
-    assert sanity.layers(NETWORKS["own parameters"](), X) == ["", "inner", "inner.inner.0", "inner.inner.2"]
-    assert sanity.layers(NETWORKS["functional"](), X) == ["0", "3.query", "3.out", "4"]
-    assert sanity.layers(NETWORKS["resident"](), X) == ["0", "3.part.inner", "3.head", "3.part"]
+    assert stages.layers(Alternating(), X) == [*alternating, "head"]
+    assert stages.layers(NETWORKS["own parameters"](), X) == ["", "inner", "inner.inner.0", "inner.inner.2"]
+    assert stages.layers(NETWORKS["functional"](), X) == ["0", "3.query", "3.out", "4"]
+    assert stages.layers(NETWORKS["resident"](), X) == ["0", "3.part.inner", "3.head", "3.part"]
 
 
 def test_a_shared_module_is_one_layer_where_it_first_runs():
     shared = nn.Linear(4, 4)
-    assert sanity.layers(pooled(shared, nn.Tanh(), nn.Linear(4, 4), shared), X) == ["0", "3", "5"]
-    assert sanity.layers(Net(), X) == ["", "conv", "norm", "head"]  # run as ``shared``; ``wide`` never runs
+    assert stages.layers(pooled(shared, nn.Tanh(), nn.Linear(4, 4), shared), X) == ["0", "3", "5"]
+    assert stages.layers(Net(), X) == ["", "conv", "norm", "head"]  # run as ``shared``; ``wide`` never runs
 
 
 def test_a_layer_that_never_runs_is_none_although_it_shares_a_parameter():
     net = Backwards()
     net.unused.weight = net.head.weight
-    assert sanity.layers(net, X) == ["first", "second", "norm", "head"]
+    assert stages.layers(net, X) == ["first", "second", "norm", "head"]
 
 
 def test_layers_are_what_the_scores_depend_on(network):
-    found = sanity.layers(network, X)
+    found = stages.layers(network, X)
     assert len(found) == len(set(found)) and set(found) == used(network, X)
 
 
@@ -320,10 +320,10 @@ def test_layers_of_recurrent_attentive_and_bufferless_modules():
             h = self.cell(x[:, 0].transpose(0, 1))[0]
             return self.norm(self.attention(h, h, h)[0].mean(0))
 
-    assert sanity.layers(Recurrent(), X) == ["cell", "attention", "attention.out_proj", "norm"]
+    assert stages.layers(Recurrent(), X) == ["cell", "attention", "attention.out_proj", "norm"]
     encoder = nn.TransformerEncoderLayer(8, 2, 16, batch_first=True)  # has a fast path that calls none of its layers
     net = nn.Sequential(nn.Flatten(1, 2), encoder, nn.Flatten(), nn.Linear(128, 2)).eval()
-    assert set(sanity.layers(net, X)) == used(net, X) == set(owners(net))
+    assert set(stages.layers(net, X)) == used(net, X) == set(owners(net))
 
 
 def test_the_given_network_is_left_alone(network):
@@ -331,8 +331,8 @@ def test_the_given_network_is_left_alone(network):
     network.register_forward_pre_hook(lambda *_: calls.append(1))
     network.train()
     before = state(network)
-    sanity.layers(network, X)
-    sanity.stages(network, X, 3)
+    stages.layers(network, X)
+    stages.stages(network, X, 3)
     for order in sanity.ORDERS:
         list(cascade(network, X, order))
     assert_same_state(before, state(network))
@@ -344,7 +344,7 @@ def test_the_trace_draws_nothing_from_the_generator_of_the_caller():
             return super().forward(x + torch.randn_like(x))
 
     before = torch.get_rng_state()
-    assert sanity.layers(pooled(Noisy(4, 2)), X) == ["0", "3"]
+    assert stages.layers(pooled(Noisy(4, 2)), X) == ["0", "3"]
     torch.set_rng_state(before)
     net = pooled(Noisy(4, 2))
     after = torch.get_rng_state()
@@ -358,14 +358,14 @@ def test_only_the_first_input_runs():
             assert len(x) == 1 and not self.training and not torch.is_grad_enabled()
             return super().forward(x)
 
-    assert sanity.layers(One(2, 3, 3).train(), X.expand(5, -1, -1, -1)) == [""]
+    assert stages.layers(One(2, 3, 3).train(), X.expand(5, -1, -1, -1)) == [""]
 
 
 def test_what_has_no_layers_is_refused(recorder):
     with pytest.raises(ValueError, match="Recorder has no layer to randomize: none of the modules that run"):
-        sanity.layers(recorder(2, 8, 8, dtype=torch.float32), X)
+        stages.layers(recorder(2, 8, 8, dtype=torch.float32), X)
     with pytest.raises(TypeError, match="only a torch.nn.Module has layers, got function; wrap it in one"):
-        sanity.stages(lambda x: x, X)
+        stages.stages(lambda x: x, X)
     unused = nn.Sequential(nn.Flatten())
     unused.forgotten = nn.Linear(2, 2)
     unused.forward = lambda x: x.flatten(1)
@@ -377,7 +377,7 @@ def test_what_has_no_layers_is_refused(recorder):
 @pytest.mark.parametrize("compiled", [torch.jit.script, lambda net: torch.jit.trace(net, X)], ids=["script", "trace"])
 def test_torchscript_is_refused(compiled):
     net = compiled(pooled(nn.Linear(4, 3)).eval())
-    for function in (sanity.layers, sanity.stages, cascade):
+    for function in (stages.layers, stages.stages, cascade):
         with pytest.raises(
             TypeError, match="the model is compiled by TorchScript and cannot be reset; give the module"
         ):
@@ -398,9 +398,9 @@ def test_torchscript_is_refused(compiled):
 )
 def test_stages_of_real_networks(name, expected):
     net = wam.models.load(name, pretrained=False)
-    found = sanity.stages(net, torch.zeros(1, 3, 64, 64))
+    found = stages.stages(net, torch.zeros(1, 3, 64, 64))
     assert [stage.name for stage in found] == expected
-    assert [layer for stage in found for layer in stage.layers] == sanity.layers(net, torch.zeros(1, 3, 64, 64))
+    assert [layer for stage in found for layer in stage.layers] == stages.layers(net, torch.zeros(1, 3, 64, 64))
     for stage in found[1:-1]:
         if stage.name != "conv_head":
             assert all(layer.startswith(f"network.{stage.name}.") for layer in stage.layers)
@@ -412,20 +412,20 @@ def test_stages_of_real_networks(name, expected):
 def test_every_layer_of_real_networks_is_in_one_stage(name):
     net = wam.models.load(name, pretrained=False)
     x = torch.zeros(1, 3, *((224, 224) if name == "deit_tiny" else (32, 32)))
-    layers = sanity.layers(net, x)
+    layers = stages.layers(net, x)
     assert set(layers) == set(owners(net))
     if name == "deit_tiny":
         assert layers[:2] == ["network", "network.patch_embed.proj"]  # the class token is a parameter of the network
     for count in (1, 2, 7, 10, None):
-        found = sanity.stages(net, x, count)
+        found = stages.stages(net, x, count)
         assert [layer for stage in found for layer in stage.layers] == layers
         assert len({stage.name for stage in found}) == len(found) == (count or len(layers))
 
 
 @pytest.mark.parametrize("count", [1, 2, 3, 4, 5, 8, 1000, None])
 def test_every_layer_is_in_one_stage_in_order(network, count):
-    layers = sanity.layers(network, X)
-    found = sanity.stages(network, X, count)
+    layers = stages.layers(network, X)
+    found = stages.stages(network, X, count)
     assert [layer for stage in found for layer in stage.layers] == layers
     assert all(stage.layers for stage in found) and len({stage.name for stage in found}) == len(found)
     if count is None:
@@ -437,33 +437,33 @@ def test_every_layer_is_in_one_stage_in_order(network, count):
 def test_how_stages_are_joined():
     net = nn.Sequential(*(nn.Sequential(nn.Conv2d(2, 2, 1), nn.BatchNorm2d(2)) for _ in range(7)))
     net = nn.Sequential(net, nn.Flatten(), nn.Linear(128, 3))
-    assert [s.name for s in sanity.stages(net, X, 1)] == ["model"]
-    assert [s.name for s in sanity.stages(net, X, 2)] == ["0", "2"]
-    assert [s.name for s in sanity.stages(net, X, 4)] == ["0.0 to 2", "0.3 to 4", "0.5 to 6", "2"]
-    assert [s.layers for s in sanity.stages(net, X, 4)][1] == ("0.3.0", "0.3.1", "0.4.0", "0.4.1")
-    assert [s.name for s in sanity.stages(net, X, 100)] == [*(f"0.{i}.0" for i in range(7)), "2"]
-    found = [s.name for s in sanity.stages(nn.Sequential(net[0], nn.Flatten()), X, 3)]
+    assert [s.name for s in stages.stages(net, X, 1)] == ["model"]
+    assert [s.name for s in stages.stages(net, X, 2)] == ["0", "2"]
+    assert [s.name for s in stages.stages(net, X, 4)] == ["0.0 to 2", "0.3 to 4", "0.5 to 6", "2"]
+    assert [s.layers for s in stages.stages(net, X, 4)][1] == ("0.3.0", "0.3.1", "0.4.0", "0.4.1")
+    assert [s.name for s in stages.stages(net, X, 100)] == [*(f"0.{i}.0" for i in range(7)), "2"]
+    found = [s.name for s in stages.stages(nn.Sequential(net[0], nn.Flatten()), X, 3)]
     assert found == ["0 to 2", "3 to 5", "6"]  # without what all names begin with
 
 
 def test_what_runs_in_turns_is_in_turns_in_stages():
-    found = sanity.stages(Alternating(), X, 5)
+    found = stages.stages(Alternating(), X, 5)
     turns = [(f"convs.{i}", (f"convs.{i}", f"norms.{i}.0", f"norms.{i}.1")) for i in range(4)]
-    assert found == tuple(sanity.Stage(*turn) for turn in [*turns, ("head", ("head",))])
-    names = [stage.name for stage in sanity.stages(Alternating(), X, 3)]
+    assert found == tuple(stages.Stage(*turn) for turn in [*turns, ("head", ("head",))])
+    names = [stage.name for stage in stages.stages(Alternating(), X, 3)]
     assert names == ["convs.0 to 1", "convs.2 to 3", "head"]
 
 
 def test_a_network_that_is_one_layer():
     net = nn.Conv2d(2, 3, 3)
-    assert sanity.stages(net, X) == (sanity.Stage("model", ("",)),)
-    assert sanity.stages(net, X, None) == (sanity.Stage("Conv2d", ("",)),)
+    assert stages.stages(net, X) == (stages.Stage("model", ("",)),)
+    assert stages.stages(net, X, None) == (stages.Stage("Conv2d", ("",)),)
 
 
 @pytest.mark.parametrize("count", [0, -1, 2.0, True, "all"])
 def test_counts_that_are_none(count):
     with pytest.raises(ValueError, match=f"count must be an integer of at least 1, got {count!r}"):
-        sanity.stages(Backwards(), X, count)
+        stages.stages(Backwards(), X, count)
     with pytest.raises(ValueError, match="count must be"):
         cascade(Backwards(), X, count=count)
 
@@ -474,7 +474,7 @@ def test_counts_that_are_none(count):
 @pytest.mark.parametrize("count", [3, None])
 @pytest.mark.parametrize("order", sanity.ORDERS)
 def test_each_depth_has_the_stages_drawn_anew_that_it_should(network, order, count):
-    before, plan = state(network), sanity.stages(network, X, count)
+    before, plan = state(network), stages.stages(network, X, count)
     fresh = randomize(network, 3)
     (name, intact), *depths = cascade(network, X, order, count, seed=3)
     assert_same_state(before, state(network))
@@ -493,7 +493,7 @@ def test_each_depth_has_the_stages_drawn_anew_that_it_should(network, order, cou
 
 def test_both_cascades_end_at_the_randomized_network(network):
     down, up = (list(cascade(network, X, order, 4, seed=1))[-1][1] for order in ("top-down", "bottom-up"))
-    fresh, running = randomize(network, 1), sanity.layers(network, X)
+    fresh, running = randomize(network, 1), stages.layers(network, X)
     assert torch.equal(down(X), up(X)) and torch.equal(down(X), fresh(X)) and not torch.equal(down(X), network(X))
     for layer in owners(network):
         assert same(down, up, layer) and same(down, fresh if layer in running else network, layer)

@@ -7,7 +7,7 @@ from torch.nn import functional as F
 
 import wam.models
 import wam.sounds
-from wam import assets, yamnet
+from wam import assets, catalogue, yamnet
 
 STRIDES = (2, 1, 2, 1, 2, 1, 2, 1, 1, 1, 1, 1, 2, 1)  # of the 3 x 3 convolutions
 WIDTHS = (32, 64, 128, 128, 256, 256, *[512] * 6, 1024, 1024)
@@ -16,7 +16,7 @@ HEARD = ("cow", "dog", "duck", "frog", "horse", "owl", "rooster", "sheep")  # ca
 
 @pytest.fixture(scope="module")
 def path():
-    return assets.fetch(assets.CATALOGUE["yamnet"]) / "yamnet.tflite"
+    return assets.fetch(catalogue.CATALOGUE["yamnet"]) / "yamnet.tflite"
 
 
 @pytest.fixture(scope="module")

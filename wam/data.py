@@ -20,7 +20,8 @@ from typing import overload
 from PIL import Image
 from timm.data import ImageNetInfo
 
-from wam.assets import CATALOGUE, Asset, fetch
+from wam.assets import fetch
+from wam.catalogue import CATALOGUE, Asset
 from wam.pictures import Pictures, cifar10, mnist
 from wam.sounds import ANIMALS, LabelledSound, SoundFiles, esc50, recordings
 from wam.volumes import Volumes, digits3d, medmnist3d, moving_digits

@@ -47,7 +47,8 @@ from torch import Tensor, nn
 from torchvision.models import MobileNet_V2_Weights, ResNet50_Weights, mobilenet_v2, resnet50
 
 from wam import checkpoints
-from wam.assets import CATALOGUE, AssetError, fetch
+from wam.assets import AssetError, fetch
+from wam.catalogue import CATALOGUE
 from wam.picture_models import CIFAR10_FAMILY, LENET5, PictureClassifier, cifar10_resnet, lenet5
 from wam.sound_models import SoundClassifier, kumar_esc50, yamnet
 from wam.volume_models import VolumeClassifier, digits3d, medmnist3d, moving_digits

@@ -12,7 +12,8 @@ import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
 
-from wam.assets import CATALOGUE, fetch
+from wam.assets import fetch
+from wam.catalogue import CATALOGUE
 from wam.classifier import WEIGHTS, Classifier, read
 from wam.pictures import CIFAR10_CATEGORIES, Pictures
 

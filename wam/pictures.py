@@ -17,7 +17,8 @@ from PIL import Image
 from torch import Tensor
 from torchvision.datasets import CIFAR10
 
-from wam.assets import CATALOGUE, AssetError, cache_folder, fetch
+from wam.assets import AssetError, cache_folder, fetch
+from wam.catalogue import CATALOGUE
 from wam.examples import Examples, count
 
 __all__ = ["CIFAR10_CATEGORIES", "Pictures", "cifar10", "mnist", "mnist_digits"]

@@ -32,6 +32,7 @@ from wam.files import replace as write_whole
 from wam.frames import Frame, Pixel
 from wam.gradients import Target
 from wam.scoring import as_target, frozen, predict
+from wam.stages import stages as partition
 
 # explain(network, x, target): explanations of one batch by name, the same names for every network
 Explain = Callable[[nn.Module, Tensor, Tensor], Mapping[str, Explanation]]
@@ -187,7 +188,7 @@ def run(
     """
     batch, seed = len(x) if max_batch is None else positive(max_batch, "max_batch"), positive(seed, "seed", least=0)
     sanity.cascade(model, x, order, stages, seed)  # its errors come before anything is computed or written
-    plan = sanity.stages(model, x, stages)
+    plan = partition(model, x, stages)
     names = ("intact", *(stage.name for stage in (plan[::-1] if order == "top-down" else plan)))
     kept = [operator.index(i) for i in keep]
     if outside := [i for i in kept if not 0 <= i < min(batch, len(x))]:

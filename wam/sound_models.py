@@ -15,8 +15,9 @@ import torch
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from wam.assets import CATALOGUE, fetch
+from wam.assets import fetch
 from wam.audio import LogMel
+from wam.catalogue import CATALOGUE
 from wam.checks import positive
 from wam.clips import Clip, lasting
 from wam.sounds import LabelledSound

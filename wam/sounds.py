@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, overload
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from wam.assets import CATALOGUE, fetch
+from wam.assets import fetch
 from wam.audio import Clip
+from wam.catalogue import CATALOGUE
 
 if TYPE_CHECKING:
     from wam.sound_models import SoundClassifier

@@ -86,8 +86,8 @@ def read(path: str | os.PathLike) -> Contents:
 
     Examples
     --------
-    >>> from wam import assets, yamnet
-    >>> contents = yamnet.read(assets.fetch(assets.CATALOGUE["yamnet"]) / "yamnet.tflite")
+    >>> from wam import assets, catalogue, yamnet
+    >>> contents = yamnet.read(assets.fetch(catalogue.CATALOGUE["yamnet"]) / "yamnet.tflite")
     >>> len(contents.weights), contents.categories[:2]
     (56, ('Speech', 'Child speech, kid speaking'))
     """
