@@ -18,20 +18,27 @@ export MALLOC_MMAP_THRESHOLD_ := 4000000000
 STAMP := $(VENV)/.installed
 SITE := build/site
 HTML := build/_build/html
+SMOKE := build/smoke-site
 
 CHAPTERS := $(patsubst notebooks/%.py,%,$(wildcard notebooks/*.py))
 EXECUTED := $(CHAPTERS:%=$(SITE)/notebooks/%.ipynb)
-PACKAGE := $(wildcard wam/*.py)
-PAGES := _config.yml _toc.yml $(filter-out %.pyc book/ledger.md,$(shell find book -type f))
+PACKAGE := $(wildcard wam/*.py wam/*.json)
+PAGES := _config.yml _toc.yml CHANGELOG.md CONTRIBUTING.md \
+	$(filter-out %.pyc book/ledger.md book/performance.md,$(shell find book -type f))
 STAGED := $(PAGES:%=$(SITE)/%)
 LEDGER := $(SITE)/book/ledger.md
+PERFORMANCE := $(SITE)/book/performance.md
+LANDING := $(SITE)/book/generated/figure1.html
+GALLERY := $(SITE)/book/generated/gallery.html
 
-.PHONY: book test pairs check-pairs smoke execute lint serve links clean FORCE
+.PHONY: book pages test browser pairs check-pairs smoke execute lint serve links colab dist clean FORCE
 .DELETE_ON_ERROR:
 .SECONDARY:
 
 book: $(HTML)/.complete
 	@echo "the book is in $(HTML)/index.html; to read it with its search: make serve"
+
+pages: $(HTML)/.complete
 
 execute: $(EXECUTED)
 
@@ -50,15 +57,33 @@ pairs: $(STAMP)
 check-pairs: $(STAMP)
 	$(BIN)/python -m pytest -q tests/test_repository.py -k pair
 
+# Every chapter with small parameters, and the site of these runs, made by the rules of the book's; `make test` opens it.
 smoke: $(STAMP)
+	rm -rf $(SMOKE)
 	$(BIN)/python book/tools/chapters.py prepare
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -q -n 2 --nbmake --nbmake-timeout=600 build/smoke
+	WAM_LEDGER=$(CURDIR)/$(SMOKE)/ledger TQDM_DISABLE=1 OMP_NUM_THREADS=1 \
+	  $(BIN)/python -m pytest -q -n 2 --nbmake --overwrite --nbmake-timeout=600 build/smoke
+	$(BIN)/python book/tools/chapters.py collect
+	$(MAKE) --no-print-directory pages SITE=$(SMOKE) HTML=$(SMOKE)/_build/html \
+	  $(CHAPTERS:%=-o $(SMOKE)/notebooks/%.ipynb)
+
+# The tests of the pages in a browser, on the book, or on HTML=folder.
+browser: $(STAMP)
+	WAM_SITE=$(HTML) WAM_BROWSER=$${WAM_BROWSER:-required} $(BIN)/python -m pytest -q -n 2 tests/test_site.py
 
 serve: book
 	$(BIN)/python -m http.server --directory $(HTML) $(PORT)
 
-links: $(EXECUTED) $(LEDGER) $(STAGED)
+links: $(EXECUTED) $(LEDGER) $(PERFORMANCE) $(LANDING) $(GALLERY) $(STAGED)
 	$(BIN)/jupyter-book build $(SITE) --path-output build/links --builder linkcheck
+
+# Run CHAPTER (default: all) as on Colab, after its own setup cell only; FLAGS=--full adds what Colab has beside torch.
+colab: $(STAMP)
+	$(BIN)/python book/tools/colab.py $(CHAPTER) $(FLAGS)
+
+# The sdist and the wheel, and a try of the wheel outside of the repository.
+dist:
+	.ci/dist $(PYTHON)
 
 clean:
 	rm -rf build
@@ -90,16 +115,25 @@ $(STAGED): $(SITE)/%: %
 	@mkdir -p $(@D)
 	@cp $< $@.part && mv $@.part $@
 
-$(LEDGER): book/ledger.md $(EXECUTED)
+$(LEDGER): book/ledger.md book/claims.yml book/tools/ledger.py $(EXECUTED)
 	@mkdir -p $(@D) $(SITE)/ledger
 	@rm -f $(filter-out $(CHAPTERS:%=$(SITE)/ledger/%.json),$(wildcard $(SITE)/ledger/*.json))
-	$(BIN)/python -m wam.book $(SITE)/ledger build/ledger.md
-	{ cat $<; echo; cat build/ledger.md; } > $@.part
-	mv $@.part $@
+	$(BIN)/python book/tools/ledger.py $< $(SITE)/ledger $@
+
+$(PERFORMANCE): book/performance.md book/tools/performance.py $(wildcard benchmarks/results/*.json) $(EXECUTED)
+	@mkdir -p $(@D)
+	$(BIN)/python book/tools/performance.py $< benchmarks/results $(SITE)/notebooks $@
+
+# The pictures of the first page, which models compute; and the figures of the chapters that are tagged `gallery`.
+$(LANDING): book/tools/landing.py book/tools/film.py CITATION.cff $(SITE)/_config.yml build/inputs | $(STAMP)
+	$(BIN)/python book/tools/landing.py $(SITE)
+
+$(GALLERY): book/tools/gallery.py $(EXECUTED)
+	$(BIN)/python book/tools/gallery.py $(SITE)
 
 # --all: pages that Sphinx has read before are read again, or their warnings would be forgotten
-$(HTML)/.complete: $(EXECUTED) $(LEDGER) $(STAGED) build/inputs | $(STAMP)
+$(HTML)/.complete: $(EXECUTED) $(LEDGER) $(PERFORMANCE) $(LANDING) $(GALLERY) $(STAGED) build/inputs | $(STAMP)
 	rm -f $@
-	$(BIN)/jupyter-book build $(SITE) --path-output build --all -W -n --keep-going
+	$(BIN)/jupyter-book build $(SITE) --path-output $(HTML:%/_build/html=%) --all -W -n --keep-going
 	$(BIN)/python book/tools/check_site.py $(HTML)
 	@touch $@

@@ -24,6 +24,7 @@ import wam
 from wam import benchmark, content, controls, data, minimal, models
 from wam.minimal import Minimal
 from wam.models import ImageClassifier
+from wam.protocol import Protocol
 
 HAAR = wam.Wavelet("haar", levels=3, ndim=2)
 FRAMES = {"haar": HAAR, "pixel": wam.Pixel()}
@@ -164,7 +165,7 @@ def ranked(model, x: Tensor, labels: Tensor, variant: dict, sweep: int, integrat
         model, x, labels, frame=FRAMES[variant["frame"]], steps=integration, max_batch=max_batch
     )
     e = controls.magnitude(e) if variant["ranking"] == "|z|" else e
-    found = minimal.static(model, x, e, sweep, tied=variant["tied"], max_batch=max_batch)
+    found = minimal.static(model, x, e, sweep, protocol=Protocol(tied=variant["tied"]), max_batch=max_batch)
     columns = {"sufficient": found.sufficient}
     for name, quantile in (("insertion", found.insertion), ("deletion", found.deletion)):
         columns |= {name: quantile.share, f"{name}_first": quantile.first, f"{name}_monotone": quantile.monotone}

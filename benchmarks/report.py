@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import platform
+from datetime import UTC, datetime
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -27,6 +28,7 @@ def report(name: str, rows: list[dict[str, Any]], settings: dict[str, Any]) -> N
         print("  ".join(str(row[c]).ljust(widths[c]) for c in columns))
     machine = {"hardware": hardware, "cores": os.cpu_count(), "threads": torch.get_num_threads()}
     machine |= {package: version(package) for package in ("torch", "ptwt", "timm")}
+    machine["date"] = datetime.now(UTC).strftime("%Y-%m-%d")
     RESULTS.mkdir(exist_ok=True)
     path = RESULTS / f"{name}-{device.split(':')[0]}.json"
     path.write_text(json.dumps({"settings": settings, "machine": machine, "rows": rows}, indent=1) + "\n")

@@ -17,13 +17,17 @@
 # %% tags=["remove-cell"]
 import sys
 
-if "google.colab" in sys.modules:  # Colab brings torch and numpy; they stay as they are
+if "google.colab" in sys.modules:  # install what is missing; torch and numpy stay as Colab brings them
+    import re
     import subprocess
+    from importlib import metadata
 
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
-    needed = ["captum>=0.9", "ptwt>=1.0.1", "soundfile>=0.12", "tflite>=2.18", "timm>=1.0.9", "torchcam>=0.5"]
-    subprocess.run([*pip, *needed], check=True)
     subprocess.run([*pip, "--no-deps", "git+https://github.com/wam-book/wam"], check=True)
+    stay = {"numpy", "torch", "torchaudio", "torchvision"}
+    kept = [f"{d.name}=={d.version}" for d in metadata.distributions() if d.name in stay]
+    needed = [r for r in metadata.requires("wam") if "extra" not in r and re.split(r"\W", r)[0] not in stay]
+    subprocess.run([*pip, "-c", "/dev/stdin", *needed], input="\n".join(kept), text=True, check=True)
 
 # %% [markdown]
 # # 01 Theory: one gradient, every scale
@@ -43,7 +47,8 @@ if "google.colab" in sys.modules:  # Colab brings torch and numpy; they stay as 
 #    wavelets and in the Fourier domain;
 # 3. the score of a class, written as a sum with one term per scale.
 #
-# Remarks in the text describe the embedded run.
+# In this chapter and in all others, remarks in the text describe the default, *embedded* run. Terms and symbols are
+# defined where they first appear, and once more in the [glossary](../book/glossary.md).
 #
 # <!-- cost -->
 
@@ -68,20 +73,16 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pywt
 import torch
-from IPython.display import Markdown, display
 from torch import nn
 
 import wam
 from wam import book, data, explorer, models, plots, quadrature, scoring
+from wam.book import say
 
 book.start(chapter="01_theory", profile=profile, seed=seed)
 
 
 # %% tags=["hide-input"]
-def say(text):
-    display(Markdown(text))
-
-
 def percent(share, sign=""):
     return f"{100 * float(share):{sign}.0f} %"
 
@@ -188,7 +189,7 @@ def atom(name, level, n):
     return frame.synthesis(z)
 
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "gallery"]
 fig, axes = plt.subplots(1, 3, figsize=(6, 2.6), width_ratios=(1, 1, 1.1))
 for ax, name in zip(axes[:2], ("haar", "db4")):
     S = matrices(wam.Wavelet(name, levels=3, ndim=1), n=64)[1]
@@ -741,7 +742,7 @@ book.figure(fig, alt, "Left: the score along the path to each photograph. Right:
 #
 # ### The three equations on one photograph
 
-# %%
+# %% tags=["gallery"]
 sa = wam.saliency(model, x, frame=frame)
 sg = wam.smoothgrad(model, x, frame=frame, samples=samples)
 rgb = model.display(x)
@@ -877,11 +878,11 @@ say(f"Time of wavelets, against the bare loop: **{extra['haar']}** (Haar), **{ex
 #
 # **Gradients as explanations.** [Baehrens et al. (2010)](../book/bibliography.md) and [Simonyan et al.
 # (2014)](../book/bibliography.md) read the gradient of a class score as a map of importance. [Smilkov et al.
-# (2017)](../book/bibliography.md) smooth it, [Sundararajan et al. (2017)](../book/bibliography.md) integrate
-# it and state the axioms above. [Adebayo et al. (2018)](../book/bibliography.md) ask whether such maps
-# depend on the network at all; that test belongs to a later chapter. Captum ([Kokhlikyan et al.,
-# 2020](../book/bibliography.md)) is the reference implementation in PyTorch, and the tests of this package
-# agree with it.
+# (2017)](../book/bibliography.md) smooth it, [Sundararajan et al. (2017)](../book/bibliography.md) integrate it and
+# state the axioms above. [Adebayo et al. (2018)](../book/bibliography.md) ask whether such maps depend on the network
+# at all; that test is [chapter 07](07_randomization.ipynb). Captum ([Kokhlikyan et al.,
+# 2020](../book/bibliography.md)) is the reference implementation in PyTorch, and the tests of this package agree with
+# it.
 #
 # **Perturbations.** Instead of differentiating one can remove: with random masks, RISE ([Petsiuk et al.,
 # 2018](../book/bibliography.md)), which also brought the insertion and deletion scores; or with learned ones
@@ -903,6 +904,8 @@ say(f"Time of wavelets, against the bare loop: **{extra['haar']}** (Haar), **{ex
 # %% tags=["hide-input"]
 worst = {axiom: float(max(values.values())) for axiom, values in checks.items()}
 worst["pullback"] = max(worst["pullback"], pullback_error)
+pairs = (matrices(wam.Wavelet(name, levels=3, ndim=1), 96) for name in ("haar", "db4", "bior2.4"))
+undone = max(float((S @ W - torch.eye(96)).abs().max()) for W, S in pairs)
 gap_share = float(gaps[rules[0], max(steps)].mean())
 exact = {
     ("eq. 1", "the derivative of f(W⁻¹z)", "by automatic differentiation"): ("one pullback", worst["pullback"]),
@@ -932,6 +935,7 @@ one = f"one octave; outside it at most {percent(outside)} of a db20 atom"
 both = f"forward and backward, {passes:.1f} forward passes' time"
 ranges = ("C.1", "scales are dyadic frequency ranges", "correspond to them", octave, "ranges overlap")
 rows += [
+    ("section 3", "the transform is invertible", "stated", f"S W = I to {undone:.1g}", "", verdict(undone, 1e-6)),
     ("project page", "completeness", "claimed", sums_agree, gap_text, complete),
     ("section 3", "level j spans", "2ʲ to 2ʲ⁻¹ octaves", one, "wording", verdict(outside, 0, 0.5)),
     (*ranges, verdict(1 - min(middle.values()), 0.05, 0.5)),
@@ -940,11 +944,10 @@ rows += [
 book.compare([dict(zip(columns, row)) for row in rows])
 
 # %% [markdown]
-# On a live kernel (Colab, or Jupyter on your machine) the cell below lets you choose the photograph, the
-# wavelet, the level and the method yourself.
+# Does the choice of wavelet matter? Look, and on a live kernel choose the rest as well.
 
 # %%
-explorer.explore(model, data.photographs())
+explorer.explore(model, data.photographs(), wavelets=("db4", "haar", "bior4.4"), vary="wavelet")
 
 # %% [markdown]
 # ## What to take away
@@ -1001,9 +1004,9 @@ explorer.explore(model, data.photographs())
 # print(torch.corrcoef(torch.stack([a.argsort().argsort(), b.argsort().argsort()]).float())[0, 1])
 # ```
 #
-# The rank correlation is as high as for the trained network, which you can check by leaving out
-# `pretrained=False`: much of what a WAM-IG mosaic shows is the photograph. Controls that take this into
-# account belong to later chapters.
+# The rank correlation is as high as for the trained network, which you can check by leaving out `pretrained=False`:
+# much of what a WAM-IG mosaic shows is the photograph. Controls that take this into account come with [chapter
+# 02](02_images.ipynb), and chapter 08 is about little else.
 #
 # </details>
 # <br>

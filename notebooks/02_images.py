@@ -17,21 +17,25 @@
 # %% tags=["remove-cell"]
 import sys
 
-if "google.colab" in sys.modules:  # Colab brings torch and numpy; they stay as they are
+if "google.colab" in sys.modules:  # install what is missing; torch and numpy stay as Colab brings them
+    import re
     import subprocess
+    from importlib import metadata
 
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
-    needed = ["captum>=0.9", "ptwt>=1.0.1", "soundfile>=0.12", "tflite>=2.18", "timm>=1.0.9", "torchcam>=0.5"]
-    subprocess.run([*pip, *needed], check=True)
     subprocess.run([*pip, "--no-deps", "git+https://github.com/wam-book/wam"], check=True)
+    stay = {"numpy", "torch", "torchaudio", "torchvision"}
+    kept = [f"{d.name}=={d.version}" for d in metadata.distributions() if d.name in stay]
+    needed = [r for r in metadata.requires("wam") if "extra" not in r and re.split(r"\W", r)[0] not in stay]
+    subprocess.run([*pip, "-c", "/dev/stdin", *needed], input="\n".join(kept), text=True, check=True)
 
 # %% [markdown]
 # # 02 Images: where, and at what scale
 #
 # *Sections 3.2, A.1, A.2 and C.4 of the paper; Figures 1 (image row), 2, 6 and 15.*
 #
-# The paper is [Kasmi et al. (2025)](../book/bibliography.md). WAM is its Wavelet Attribution Method; WAM-SG and
-# WAM-IG are its SmoothGrad and integrated-gradients variants. *The authors' code* is what they published with it.
+# WAM-SG and WAM-IG are the SmoothGrad and integrated-gradients variants of the method; *the authors' code* is what
+# was published with the paper.
 #
 # A network says *bald eagle*. Which part of the photograph made it say so, and was it the outline, the edges or the
 # grain of the feathers? This chapter asks trained networks about real photographs, and then asks how far the answers
@@ -65,10 +69,10 @@ from types import SimpleNamespace
 import matplotlib.pyplot as plt
 import numpy as np
 import torch
-from IPython.display import Markdown, display
 
 import wam
-from wam import book, data, explorer, models, plots
+from wam import book, charts, data, explorer, models, plots
+from wam.book import say
 from wam.explanation import in_frame
 
 book.start(chapter="02_images", profile=profile, seed=seed)
@@ -82,7 +86,7 @@ book.start(chapter="02_images", profile=profile, seed=seed)
 # EfficientNet-Lite0 and MobileNetV2, on 20 labelled ImageNet photographs ([credits](../book/credits.md)). They are
 # real networks and real data, but not the paper's, and 20 photographs are few: what is claimed below comes with an
 # interval, the rest is illustration. With `profile="paper"` the same cells run the paper's networks on a folder of
-# ImageNet that you supply. Remarks in the text describe the embedded run.
+# ImageNet that you supply.
 
 # %%
 names = networks or {"embedded": list(models.EMBEDDED), "paper": list(models.PAPER)}[profile]
@@ -157,7 +161,7 @@ for net in nets.values():
         "IG": wam.integrated_gradients(net.model, x, target, steps=steps, **options),
     }
     passes += len(x) * (1 + samples + steps)
-display(Markdown(f"**{passes}** gradients, {passes // len(names)} per network on average."))
+say(f"**{passes}** gradients, {passes // len(names)} per network on average.")
 
 # %% [markdown]
 # Every explanation keeps its $\bar g$ (`e.gradient`). These are gradients with respect to the input $x$, so their mean
@@ -175,9 +179,7 @@ direct = wam.integrated_gradients(
 )
 difference = (direct.attributions - first.wavelet["IG"][0].attributions).abs().pack()[0].sum()
 relative = float(difference / direct.attributions.abs().pack()[0].sum())
-display(
-    Markdown(f"Difference to `wam.integrated_gradients` in the {wavelet} frame itself: **{relative:.0e}**, relative.")
-)
+say(f"Difference to `wam.integrated_gradients` in the {wavelet} frame itself: **{relative:.0e}**, relative.")
 
 # %% [markdown]
 # ## From a photograph to its explanation
@@ -221,7 +223,7 @@ book.figure(fig, alt, "Fig. 1, image row: from the photograph to WAM-SG.")
 # $|\gamma|$, set all others to zero, and transform back. The other is a heatmap for **each scale** alone
 # (`e.scale_heatmaps()`): together they add up to the whole.
 
-# %%
+# %% tags=["gallery"]
 ig = first.wavelet["IG"]
 fig, alt = plots.explanation(ig, first.rgb, hero, fraction=0.1, categories=categories)
 caption = f"Fig. 2 with WAM-IG on {names[0]}. Percentages: the share of all |γ| that lies in the scale."
@@ -288,11 +290,11 @@ book.table(head, rows, "The same photographs, with 95 % interval (bootstrap over
 # %%
 ahead = [f"{n} at {percent(fractions[k])}" for (n, r, k), v in leads.items() if r == "|z|" and v[1] > 0]
 behind = [f"{n} at {percent(fractions[k])}" for (n, r, k), v in leads.items() if r == "|z|" and v[2] < 0]
-display(Markdown(
+say(
     f"By the interval, WAM-IG beats the photograph's own coefficients in **{len(ahead)}** of {len(rows)} cases"
     f"{' (' * bool(ahead)}{', '.join(ahead)}{')' * bool(ahead)} and falls behind them in **{len(behind)}**"
     f"{' (' * bool(behind)}{', '.join(behind)}{')' * bool(behind)}."
-))  # fmt: skip
+)  # fmt: skip
 
 # %% [markdown]
 # Read the column $|z|$ before the others. A photograph is compressible: its largest coefficients *are* the picture,
@@ -381,7 +383,7 @@ for method, (mean, low, high) in gains.items():
     gain = repeated[method] - repeated["raw"]
     told.append(f"{method} {mean:+.2f} [{low:+.2f}, {high:+.2f}], from {gain.min():+.2f} to {gain.max():+.2f}")
 title = "Gain of the heatmap over raw, same photograph, with 95 % interval, and from the least to the most"
-display(Markdown(f"{title}: {'; '.join(told)}."))
+say(f"{title}: {'; '.join(told)}.")
 
 # %% [markdown]
 # The raw heatmap does fluctuate, as section 3.1 of the paper says. IG repeats better; how much SG gains depends on the
@@ -396,11 +398,11 @@ display(Markdown(f"{title}: {'; '.join(told)}."))
 # is a statement about variance, and variance can be taken apart.
 #
 # Let $v_k = |\gamma_k|$ be the importance of coefficient $k$, and let scale $s$ have $n_s$ of the $N$ coefficients,
-# with mean $\mu_s$ and variance $\sigma_s^2$ of the importance. With $p_s = n_s / N$ and the overall mean $\mu$,
+# with mean $\mu_s$ and variance $\sigma_s^2$ of the importance. With $q_s = n_s / N$ and the overall mean $\mu$,
 #
 # $$ \underbrace{\frac1N \sum_k (v_k - \mu)^2}_{\text{total}}
-#    = \underbrace{\sum_s p_s (\mu_s - \mu)^2}_{\text{between scales, } B}
-#    + \underbrace{\sum_s p_s\, \sigma_s^2}_{\text{within scales, } V}, \qquad \eta^2 = \frac{B}{B + V}. \tag{2.2} $$
+#    = \underbrace{\sum_s q_s (\mu_s - \mu)^2}_{\text{between scales, } B}
+#    + \underbrace{\sum_s q_s\, \sigma_s^2}_{\text{within scales, } V}, \qquad \eta^2 = \frac{B}{B + V}. \tag{2.2} $$
 #
 # $\eta^2$ is the part of the variance that knowing the *scale* of a coefficient explains; the rest is a matter of
 # *place*. It does not depend on the units of $\gamma$, so no normalisation is hidden in it. And because it compares
@@ -434,7 +436,7 @@ book.table(("network", *methods, "IG minus SG, same photograph", "IG higher in")
 held = [name for name, (_, low, _) in claim.items() if low > 0]
 holds = len(held) == len(names)
 says = "**The claim holds.**" if holds else "**The claim does not hold on every network.**"
-display(Markdown(f"{says} The interval lies above zero on {len(held)} of {len(names)} networks."))
+say(f"{says} The interval lies above zero on {len(held)} of {len(names)} networks.")
 
 # %% [markdown]
 # For SG nearly all variance is within scales; for IG a much larger part lies between them, though most still lies
@@ -492,10 +494,10 @@ book.figure(fig, f"Differences of eta squared between IG and SG. {told}.", capti
 # %%
 held = sum(low > 0 for _, low, _ in verdicts.values())
 smallest = min(verdicts.items(), key=lambda item: item[1][1])
-display(Markdown(
+say(
     f"The interval lies above zero in **{held} of {len(verdicts)}** cases; the lowest end of all is "
     f"{smallest[1][1]:.3f} ({smallest[0][0]}, {smallest[0][1]})."
-))  # fmt: skip
+)  # fmt: skip
 
 # %% [markdown]
 # Least is left where every band is divided by its maximum: that division removes what lies between bands.
@@ -550,7 +552,7 @@ book.figure(fig, "Importance per coefficient. " + "; ".join(told) + ".", caption
 slopes = {legend: torch.cat([profiles[name, label] for name in names]) for label, legend in short.items()}
 slopes = {legend: (v[:, 0] / v[:, -1]).log().mean().exp() for legend, v in slopes.items()}
 told = ", ".join(f"{legend} **{slope:.1f}**" for legend, slope in slopes.items())
-display(Markdown(f"A coefficient of the approximation against one of level 1, how many times as important: {told}."))
+say(f"A coefficient of the approximation against one of level 1, how many times as important: {told}.")
 
 # %% [markdown]
 # The gradient is rather flat: per unit, a coefficient of a coarse scale matters a few times as much as one of a fine
@@ -590,7 +592,7 @@ black = wam.integrated_gradients(
 )  # fmt: skip
 passes += len(few) * steps
 fig, ax = plt.subplots(figsize=(6, 3.2))
-alt = plots.profile(ax, {"grey (0)": grey, "black": black})
+alt = charts.profile(ax, {"grey (0)": grey, "black": black})
 caption = f"WAM-IG of {len(few)} photographs on {names[0]} from two baselines: share of |γ| per scale."
 book.figure(fig, alt, caption)
 
@@ -727,7 +729,7 @@ for method in ("SG", "IG", "|z|"):
     mean, low, high = interval(correlation(maps[0], maps[-1]).cpu())
     told.append(f"{method} {mean:.2f} [{low:.2f}, {high:.2f}]")
 head = f"Correlation of the heatmaps of {' and '.join(names[:2])}, {len(common)} photographs: "
-display(Markdown(head + ", ".join(told) + "."))
+say(head + ", ".join(told) + ".")
 
 # %% [markdown]
 # Two networks, and IG's pictures agree more than SG's. Before taking that as a sign of truth, look at $|z|$: the same
@@ -747,7 +749,7 @@ e = wam.integrated_gradients(first.model, twice, both, steps=steps, **options)
 s = wam.smoothgrad(first.model, twice, both, samples=samples, seed=seed, **options)
 passes += 2 * (steps + samples)
 
-# %%
+# %% tags=["gallery"]
 rgb = first.model.display(twice)
 about = [f"{categories[c]} {first.probability[i, c]:.2f}" for c in both.tolist()]
 tags = [f"{method}: {label}" for method in ("IG", "SG") for label in about]
@@ -763,7 +765,7 @@ for method, run in (("IG", e), ("SG", s)):
     where = float(correlation(run.heatmap()[:1], run.heatmap()[1:]))
     flat = run.attributions.pack()[0]
     told.append(f"{method}: heatmaps {where:.2f}, signed attributions {float(correlation(flat[:1], flat[1:])):.2f}")
-display(Markdown("Correlation between the two explanations. " + "; ".join(told) + "."))
+say("Correlation between the two explanations. " + "; ".join(told) + ".")
 
 # %% [markdown]
 # On this photograph the two heatmaps look alike. A heatmap says *where* the network is sensitive;
@@ -772,9 +774,12 @@ display(Markdown("Correlation between the two explanations. " + "; ".join(told) 
 # little.) And nothing in the first row betrays that the prediction is wrong.
 #
 # ## Try it
+#
+# How much of a photograph is needed before you recognise it, if its coefficients come in the order of WAM-IG?
 
 # %%
-explorer.explore([net.model for net in nets.values()], [photographs[i] for i in range(min(20, count))])
+some = [photographs[i] for i in range(min(20, count))]
+explorer.explore([net.model for net in nets.values()], some, wavelets=(wavelet, "db4", "sym8"), levels=levels)
 
 # %% [markdown]
 # ## Differences from the authors' code
@@ -849,7 +854,7 @@ rows += [
 ]  # fmt: skip
 columns = ("where", "what", "paper", "here", "difference", "verdict")
 book.compare([dict(zip(columns, row)) for row in rows])
-display(Markdown(f"All of this page took **{passes}** gradients."))
+say(f"All of this page took **{passes}** gradients.")
 
 # %% [markdown]
 # ## What to take away
@@ -864,8 +869,8 @@ display(Markdown(f"All of this page took **{passes}** gradients."))
 #
 # ## Exercises
 #
-# **1. In bits.** Variance is not the only way to divide. Let $P_s$ be the share of $|\gamma|$ in scale $s$ and
-# $q_s = n_s / N$ its share of the coefficients. How many bits does the *scale* tell, $\sum_s P_s \log_2 (P_s / q_s)$,
+# **1. In bits.** Variance is not the only way to divide. Let $p_s$ be the share of $|\gamma|$ in scale $s$ and
+# $q_s = n_s / N$ its share of the coefficients. How many bits does the *scale* tell, $\sum_s p_s \log_2 (p_s / q_s)$,
 # and how many the place within it? Does the verdict stand?
 #
 # <details>
@@ -917,6 +922,4 @@ display(Markdown(f"All of this page took **{passes}** gradients."))
 #
 # </details>
 #
-# **Next:** the pictures of this chapter were judged by eye and by a few numbers. The
-# [results ledger](../book/ledger.md) collects the numbers; measuring faithfulness properly, with insertion, deletion
-# and their controls, is the subject of the chapter to come.
+# **Next:** here we asked which coefficients matter. [Chapter 03](03_minimal_images.ipynb) asks how few are enough.

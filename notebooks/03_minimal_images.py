@@ -17,13 +17,17 @@
 # %% tags=["remove-cell"]
 import sys
 
-if "google.colab" in sys.modules:  # Colab brings torch and numpy; they stay as they are
+if "google.colab" in sys.modules:  # install what is missing; torch and numpy stay as Colab brings them
+    import re
     import subprocess
+    from importlib import metadata
 
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
-    needed = ["captum>=0.9", "ptwt>=1.0.1", "soundfile>=0.12", "tflite>=2.18", "timm>=1.0.9", "torchcam>=0.5"]
-    subprocess.run([*pip, *needed], check=True)
     subprocess.run([*pip, "--no-deps", "git+https://github.com/wam-book/wam"], check=True)
+    stay = {"numpy", "torch", "torchaudio", "torchvision"}
+    kept = [f"{d.name}=={d.version}" for d in metadata.distributions() if d.name in stay]
+    needed = [r for r in metadata.requires("wam") if "extra" not in r and re.split(r"\W", r)[0] not in stay]
+    subprocess.run([*pip, "-c", "/dev/stdin", *needed], input="\n".join(kept), text=True, check=True)
 
 # %% [markdown]
 # # 03 Minimal images: how little does the network need?
@@ -73,12 +77,14 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from IPython.display import HTML, Markdown, display
+from IPython.display import HTML, display
 from scipy import stats
 from torch.nn.functional import interpolate
 
 import wam
 from wam import book, comparison, content, controls, data, minimal, models, pareto, plots, records
+from wam.book import say
+from wam.explorer import explore
 
 book.start(chapter="03_minimal_images", profile=profile, seed=seed)
 
@@ -119,12 +125,12 @@ book.start(chapter="03_minimal_images", profile=profile, seed=seed)
 #
 # ## Networks and photographs
 #
-# **What stands in for what.** The paper's minimal images are made with ResNets on ImageNet photographs,
-# 1,000 of them for Figure 3B. The `embedded` profile has EfficientNet-Lite0 and MobileNetV2 and 20 photographs
+# **What stands in for what.** The paper's minimal images are made with ResNets on ImageNet photographs, 1,000 of them
+# for Figure 3B. The `embedded` profile has EfficientNet-Lite0 and MobileNetV2 and 20 photographs
 # ([credits](../book/credits.md)). Descents take time, so this page makes them for few: the first ones that both
 # networks classify correctly and whose object does not fill the whole picture. Near the end come the results of a
 # longer run over all correctly classified photographs, which is stored with the package. With `profile="paper"` the
-# cells run the paper's networks on ImageNet images that you supply. Remarks in the text describe the embedded run.
+# cells run the paper's networks on ImageNet images that you supply.
 #
 # One line below is worth copying. `memory_format=torch.channels_last` stores weights and activations with the channel
 # as the fastest axis; on a CPU it makes these networks up to twice as fast.
@@ -156,8 +162,8 @@ for net in nets.values():
     net.x_all, net.x = net.x, net.x[chosen]
 called = [categories[c] for c in target.tolist()]
 size = first.x[0].numel()
-display(Markdown(f"The {len(chosen)} photographs: {', '.join(called)}. "
-                 f"Each has $N$ = {size:,} coefficients in the {wavelet} frame."))  # fmt: skip
+say(f"The {len(chosen)} photographs: {', '.join(called)}. "
+    f"Each has $N$ = {size:,} coefficients in the {wavelet} frame.")  # fmt: skip
 
 # %% [markdown]
 # What is asked of every minimal image, whichever way it was made, is in three functions. **Who sees the class in it?**
@@ -294,11 +300,11 @@ wrong_sign = minimal.optimise(
 )
 before, after = (wrong_sign.score[0, :, k].mean().item() for k in (0, -1))
 lost = of(~wrong_sign.kept[0, :, -1].cpu())
-display(Markdown(
+say(
     f"With the sign as printed, {printed_steps} steps take the mean score from **{before:.1f} to {after:.1f}**, and "
     f"the class is lost in {lost} photographs, with {percent(wrong_sign.sparsity[0, :, -1].mean().item())} of the "
     f"coefficients at zero."
-))  # fmt: skip
+)  # fmt: skip
 
 # %% [markdown]
 # Everything from here on has the other sign.
@@ -316,7 +322,7 @@ for net in nets.values():
     net.found = minimal.optimise(net.model, net.x, target, alpha=weights, keeps="score", **options)
     runs.append(collected(net, net.found, objective="hinge"))
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "gallery"]
 shown = range(min(6, len(chosen)))
 views = [(net, k) for net in nets.values() for k in range(len(net.found.alpha))][:3]
 fig, axes = plots.panels(len(shown), 1 + len(views), titles=1)
@@ -409,7 +415,7 @@ text += (
     "With the hinge the score stays near the photograph's, unless $\\alpha$ wins over it altogether; with $-f_c$ one "
 )
 text += "has to search for an $\\alpha$ at which it does."
-display(Markdown(text))
+say(text)
 
 # %% [markdown]
 # %% [markdown]
@@ -428,7 +434,7 @@ text = (
 text += "empty mask would have been cheaper, by the objective itself, for "
 text += ", ".join(f"{percent(share.item())} of the photographs at α = {weight:g}"
                   for weight, share in zip(walk.alpha.tolist(), dear) if share > 0)  # fmt: skip
-display(Markdown(text + "." if dear.any() else ""))
+say(text + "." if dear.any() else "")
 
 # %% [markdown]
 # The figure has the score in units of the photograph's, over the share of the coefficients that is *left*, one minus
@@ -466,10 +472,10 @@ told = "; ".join(f"{t} at α {r.alpha:g}: {r.sparsity:.3f} gone, score {r.score:
 told += "; largest |z|: " + ", ".join(f"{1 - s:g} gone, {v:.2f}" for s, v in zip(shares, idle.mean(1).tolist()))
 caption = f"Fig. 3B on {first.name}: means over photographs with 95 % intervals; numbers: α of the mask's mean."
 book.figure(front_figure(), f"Score against sparsity. {told}.", caption)
-display(Markdown(
+say(
     f"The largest coefficients alone keep, of the photograph's score: {text}. *Many components can be removed before "
     "adversely affecting the model*, says the caption of the paper's figure. To a degree, it takes no network to do so."
-))  # fmt: skip
+)  # fmt: skip
 
 # %% tags=["hide-input"]
 within, fallen = line[line["alpha"] <= 100], line[line["score"] < 0.5]
@@ -492,7 +498,7 @@ text += (
     "photograph's. So of the printed range nearly all lies beyond the fall if the norm is a sum, and all of it before "
 )
 text += "the fall if it is a mean. The scale of the score, a step size or a normalisation must differ from ours."
-display(Markdown(text))
+say(text)
 
 # %% [markdown]
 # ## Figure 11: what goes first
@@ -529,7 +535,7 @@ book.slider(figures, [f"{weight:g}" for weight in walk.alpha.tolist()], alts, ca
 # pale drawing of all the edges still has all of its shape. To compare like with like, the *details* are in the figure
 # too: the share of the luma that is left in the finest level, which does mind contrast.
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "gallery"]
 PARTS = {"background": "background", "chroma": "colour", "luma": "brightness", "object": "object"}
 PARTS |= {"luma_1": "details", "shape": "shape"}
 orders = walked.pivot_table(index="alpha", values=list(PARTS), aggfunc="mean")
@@ -608,7 +614,7 @@ text = "Per unit of what is left of the approximation, level 1 has: "
 text += "; ".join(f"{n} {v['minimal image']:.2f}, by |z| {v['largest |z|']:.2f}" for n, v in lean.items())
 text += ". Colour minus brightness, points: "
 text += "; ".join(f"{n} {100 * d.mean:+.1f} [{100 * d.low:+.1f}, {100 * d.high:+.1f}]" for n, d in tint.items()) + "."
-display(Markdown(text))
+say(text)
 
 # %% [markdown]
 # Sparsity alone prefers coarse scales: few coefficients draw much there, with or without a network. So what a minimal
@@ -669,7 +675,7 @@ def needed(table):
 
 
 # %% tags=["hide-input"]
-display(Markdown(needed(here)))
+say(needed(here))
 
 # %% [markdown]
 # The paper reads the minimal images as a sign of **texture bias**: Geirhos et al. ([2019](../book/bibliography.md))
@@ -723,7 +729,7 @@ def shaken(table):
     return text
 
 
-display(Markdown(shaken(here)))
+say(shaken(here))
 
 # %% [markdown]
 # How to read this. A patch of a coarse grid can hold the whole object, so that surviving it says little; the finest
@@ -806,7 +812,7 @@ text += f"pixels: gone at the full score {spare.text}, {said[spare.mean > 0]} am
 text += f"{' (not decided)' * (spare.low <= 0 <= spare.high)}."
 grey = [of(pick(here, "grey", network=first.name, **WAYS[way])) for way in ("three masks", "one mask")]
 text += f" Without their colour, {grey[0]} are recognised of those by three masks, {grey[1]} by one mask."
-display(Markdown(text))
+say(text)
 
 # %% [markdown]
 # *False colour* is the energy of chroma that no mask shared by the channels could leave, as a share of the energy of
@@ -902,7 +908,7 @@ text += (
     f"Insertion by WAM-IG minus insertion by $|z|$, in points: {'; '.join(f'{n} {d.text}' for n, d in lead.items())}. "
 )
 text += f"So WAM-IG needs fewer coefficients than $|z|$, by the interval, on {fewer} of {len(names)} networks."
-display(Markdown(text))
+say(text)
 
 # %% [markdown]
 # There is no reason why the two *should* coincide. Insertion asks how many of the most important coefficients are
@@ -945,7 +951,14 @@ for title, q in (("|z|", other), ("WAM-IG", s)):
     text = f"{title}: inside the box of the object {inner.text} of the photograph is left, outside {outer.text}, "
     text += f"difference {gap.text}".replace("-0.00", "0.00") + ". "
     text += "So nearly all of the background's energy stays. " if outer.mean > 0.7 else ""
-    display(Markdown(text))
+    say(text)
+# %% [markdown]
+# The share where the class appears is one point of a ranking. Move along it, and see what comes first.
+
+# %%
+some = [files[i] for i in chosen]
+explore([net.model for net in nets.values()], some, wavelets=(wavelet, "db4", "sym8"), levels=levels)
+
 # %% [markdown]
 # ## Caution: is it still a picture of the class?
 #
@@ -1043,7 +1056,7 @@ def concluded(table):
     return text + "So nothing that another network could use was found in the one or the other."
 
 
-display(Markdown(cautious(here) + concluded(here)))
+say(cautious(here) + concluded(here))
 
 # %% tags=["hide-input"]
 least = walked[walked["alpha"] == walked["alpha"].min()]
@@ -1056,7 +1069,7 @@ text += (
 )
 text += f"class in {of(least['end_other'])}; when as many of the smallest coefficients are gone instead, in "
 text += f"{of(least['control_other'])}."
-display(Markdown(text))
+say(text)
 
 # %% [markdown]
 # This is not a defect of wavelets, nor of the paper's idea. It is what optimising an input against one network does, in
@@ -1115,8 +1128,8 @@ v = verdict_of(full)
 tests = {"a second network": v["other"][0] >= 0.5, "8 bits": v["saved"][0] >= 0.5}
 tests |= {"the largest coefficients": v["control"][0] < 0.5, "a class that is not there": v["lie"][0] < 0.5}
 text = ", ".join(f"{test}: {'passed' if passed else 'failed'}" for test, passed in tests.items())
-display(Markdown(f"**The four questions**, by the majority of minimal images: {text}. {concluded(full)}"))
-display(Markdown(needed(full)))
+say(f"**The four questions**, by the majority of minimal images: {text}. {concluded(full)}")
+say(needed(full))
 
 # %% tags=["hide-input"]
 _, gaps_full = order_of(masks[(masks["network"] == first.name) & (masks["objective"] == "score")])
@@ -1324,6 +1337,5 @@ book.compare([dict(zip(columns, row)) for row in rows])
 #
 # </details>
 #
-# **Next:** what is kept and what is taken away, and how well a ranking chooses between them, is measured with many more
-# methods and controls in [chapter 08](08_evaluation.ipynb). The numbers of this page are in the
-# [results ledger](../book/ledger.md).
+# **Next:** the same coefficients in one dimension, where an explanation can be listened to: [chapter
+# 04](04_audio.ipynb).

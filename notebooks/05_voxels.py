@@ -17,13 +17,17 @@
 # %% tags=["remove-cell"]
 import sys
 
-if "google.colab" in sys.modules:  # Colab brings torch and numpy; they stay as they are
+if "google.colab" in sys.modules:  # install what is missing; torch and numpy stay as Colab brings them
+    import re
     import subprocess
+    from importlib import metadata
 
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
-    needed = ["captum>=0.9", "ptwt>=1.0.1", "soundfile>=0.12", "tflite>=2.18", "timm>=1.0.9", "torchcam>=0.5"]
-    subprocess.run([*pip, *needed], check=True)
     subprocess.run([*pip, "--no-deps", "git+https://github.com/wam-book/wam"], check=True)
+    stay = {"numpy", "torch", "torchaudio", "torchvision"}
+    kept = [f"{d.name}=={d.version}" for d in metadata.distributions() if d.name in stay]
+    needed = [r for r in metadata.requires("wam") if "extra" not in r and re.split(r"\W", r)[0] not in stay]
+    subprocess.run([*pip, "-c", "/dev/stdin", *needed], input="\n".join(kept), text=True, check=True)
 
 # %% [markdown]
 # # 05 Volumes: which scale of a shape matters
@@ -65,39 +69,29 @@ seed: int = 0  # of every random draw
 
 # %%
 import itertools
+from functools import partial
 
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from IPython.display import Markdown, display
 from scipy.ndimage import distance_transform_edt
 
 # %%
 import wam
-from wam import baselines, book, comparison, controls, data, metrics, models, plots, records, sanity, voxels
+from wam import baselines, book, comparison, controls, cubes, data, metrics, models, plots, records, sanity, voxels
 from wam.attribution import NOISE
+from wam.book import say, span
 from wam.explanation import in_frame
+from wam.explorer import explore
 from wam.gradients import noisy
 
 book.start(chapter="05_voxels", profile=profile, seed=seed)
+signed = partial(span, sign="+")
 device = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 # %% tags=["hide-input"]
-def say(text):
-    display(Markdown(text))
-
-
-def span(row, digits=2):
-    """A mean with its 95 % interval, as text."""
-    return "{:.{d}f} [{:.{d}f}, {:.{d}f}]".format(*(row[["mean", "low", "high"]].astype(float) + 0.0), d=digits)
-
-
-def signed(row, digits=2):
-    return "{:+.{d}f} [{:+.{d}f}, {:+.{d}f}]".format(*row[["mean", "low", "high"]].astype(float), d=digits)
-
-
 # %% [markdown]
 # ## Digits made of cubes, and a network for them
 #
@@ -109,9 +103,9 @@ def signed(row, digits=2):
 # book, and its weights come with the package.
 #
 # The poster's table is of other things: a network called "3D Former", which is described nowhere, on the adrenal
-# glands of AdrenalMNIST3D (Yang et al., [2023](../book/bibliography.md)). With `profile="paper"` the same cells run on
-# that set, with a ResNet-18 in three dimensions that you train with
-# [`python -m wam.recipes medmnist3d OUT`](../book/api.md). Remarks in the text describe the embedded run.
+# glands of AdrenalMNIST3D (Yang et al., [2023](../book/bibliography.md)). With `profile="paper"` the same cells run
+# on that set, with a ResNet-18 in three dimensions that you train with [`python -m wam.recipes medmnist3d
+# OUT`](../book/api.md).
 
 
 # %%
@@ -184,7 +178,7 @@ finest = {letters: band for (level, letters), band in frame.analysis(box).bands.
 finest.pop("approx", None)
 
 # %% tags=["hide-input"]
-fig, alt = voxels.bands(box[0], frame)
+fig, alt = cubes.bands(box[0], frame)
 book.figure(fig, alt, "A box, and the blocks of voxels that have details at level 1, by their axes; shares of energy.")
 energy = {letters: float(band.double().square().sum()) for letters, band in finest.items()}
 found = {letters: int((band.abs() > 1e-5).sum()) for letters, band in finest.items()}
@@ -207,7 +201,7 @@ say(f"The counts {'agree' if found == expected else 'do not agree'}: two ends al
 # A digit is not a box. It is turned, so that its faces are stairs, and every orientation gets a share.
 
 # %% tags=["hide-input"]
-fig, alt = voxels.bands(x[hero].cpu(), frame)
+fig, alt = cubes.bands(x[hero].cpu(), frame)
 book.figure(
     fig, alt, f"The same for a shape of class {categories[y[hero]]}: large details at level 1, with shares of energy."
 )
@@ -335,7 +329,7 @@ say(
     f"({'; '.join(names)}), up to {100 * gap:.1f} % (median of {len(x)} volumes, {steps} gradients each)."
 )
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "gallery"]
 fig, alt = voxels.explanation(seen["WAM-IG"], x.cpu(), hero, categories=categories)
 book.figure(fig, alt, f"Fig. 5, here: a shape and what matters in it, WAM-IG, Haar, {levels} levels.")
 
@@ -388,7 +382,7 @@ shown |= {f"|γ|, {name}": e.attributions for name, e in seen.items()}
 fig, axes = plt.subplots(3, 1, figsize=(plots.WIDTH, 1.6 + 1.7 * levels))
 said = []
 for ax, (name, c) in zip(axes, shown.items()):
-    said.append(f"{name}. {voxels.orientations(ax, c)}")
+    said.append(f"{name}. {cubes.orientations(ax, c)}")
     ax.set_title(f"{name}; {ax.get_title(loc='left')}", loc="left")
 book.figure(fig, " ".join(said), f"Share of every level and orientation, mean of {len(x)} volumes.")
 
@@ -407,7 +401,7 @@ along = {name: [share_of(c, lambda w, k=k: w[k] == "d") for k in range(3)] for n
 # %% tags=["hide-input"]
 rows = [(name.partition(", the")[0], *(f"{100 * v.mean():.0f} %" for v in values)) for name, values in along.items()]
 book.table(
-    ("share in details", *(f"along {axis}" for axis in voxels.AXES)), rows, "A detail along two axes counts twice:"
+    ("share in details", *(f"along {axis}" for axis in cubes.AXES)), rows, "A detail along two axes counts twice:"
 )
 kinds = list(along)
 long = pd.DataFrame([(name, "depth", i, v) for name in kinds for i, v in enumerate(along[name][0])],
@@ -426,6 +420,12 @@ if profile == "embedded" and all(row["high"] < 0 for row in less.values()):
     text += "**The network has learned to look less at the depth**, and rightly: a digit is written along height and "
     text += "width, and its thickness is the same for all. A heatmap of places does not say that."
 say(text)
+
+# %% [markdown]
+# How few coefficients draw a volume, if they come in the order of WAM-IG?
+
+# %%
+explore(model, held_out[[chosen[i] for i in examples]], levels=levels)
 
 # %% [markdown]
 # ## Edges and centre, measured
@@ -957,7 +957,7 @@ for question, target in QUESTIONS.items():
     replied["WAM-SG", question] = wam.smoothgrad(watcher, film, target, samples=steps, seed=seed, **options)
 replied["|z|", "both"] = controls.magnitude(replied["WAM-IG", "digit"])
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "gallery"]
 frames, (clip,) = [0, 3, 6, 9, 12, 15], film[:1, 0].cpu()
 fig, axes = plots.panels(3, len(frames))
 for ax, t in zip(axes[0], frames):
@@ -1091,6 +1091,13 @@ rows += [
      f"{behind['energy']}", "ahead and behind by the interval of paired differences",
      "reproduced" if led["count"] == 8 else "partly" if led["count"] > behind["count"] else "not reproduced"),
 ]  # fmt: skip
+
+# %% tags=["hide-input"]
+rows += [
+    ("5", "it could be applied to videos", "future work", f"the change in time gets more of the direction's score than "
+     f"of the digit's in {100 * more['mean']:.0f} % [{100 * more['low']:.0f}, {100 * more['high']:.0f}] of the clips",
+     f"{len(film)} clips of moving digits, WAM-IG", "reproduced" if more["low"] > 0.5 else "partly"),
+]  # fmt: skip
 columns = ("where", "what", "paper", "here", "difference", "verdict")
 book.compare([dict(zip(columns, row)) for row in rows])
 
@@ -1151,6 +1158,5 @@ book.compare([dict(zip(columns, row)) for row in rows])
 #
 # </details>
 #
-# **Next:** which scales a *network* relies on, over a whole data set, and whether a robust one relies on others:
-# [chapter 06](06_robustness.ipynb). What faithfulness numbers are worth is the subject of
-# [chapter 08](08_evaluation.ipynb); those of this page are in the [results ledger](../book/ledger.md).
+# **Next:** from single inputs to whole data sets. [Chapter 06](06_robustness.ipynb) asks which scales a *network*
+# relies on, and whether a robust one relies on others.

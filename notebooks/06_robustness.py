@@ -17,13 +17,17 @@
 # %% tags=["remove-cell"]
 import sys
 
-if "google.colab" in sys.modules:  # Colab brings torch and numpy; they stay as they are
+if "google.colab" in sys.modules:  # install what is missing; torch and numpy stay as Colab brings them
+    import re
     import subprocess
+    from importlib import metadata
 
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
-    needed = ["captum>=0.9", "ptwt>=1.0.1", "soundfile>=0.12", "tflite>=2.18", "timm>=1.0.9", "torchcam>=0.5"]
-    subprocess.run([*pip, *needed], check=True)
     subprocess.run([*pip, "--no-deps", "git+https://github.com/wam-book/wam"], check=True)
+    stay = {"numpy", "torch", "torchaudio", "torchvision"}
+    kept = [f"{d.name}=={d.version}" for d in metadata.distributions() if d.name in stay]
+    needed = [r for r in metadata.requires("wam") if "extra" not in r and re.split(r"\W", r)[0] not in stay]
+    subprocess.run([*pip, "-c", "/dev/stdin", *needed], input="\n".join(kept), text=True, check=True)
 
 # %% [markdown]
 # # 06 Robustness: which scales a network relies on
@@ -59,36 +63,30 @@ max_batch: int = 100  # pictures in one pass of a network
 seed: int = 0  # of every random draw
 
 # %%
+from functools import partial
 from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import torch
-from IPython.display import Markdown, display
 from scipy import stats
 
 # %%
 import wam
 from wam import adversarial, book, charts, comparison, data, models, plots, spectra
 from wam.assets import AssetError
+from wam.book import say
 from wam.coefficients import scale_of
 from wam.explanation import in_frame, path_gradient
+from wam.explorer import explore
 from wam.picture_models import CIFAR10_FAMILY, LENET5
 
 book.start(chapter="06_robustness", profile=profile, seed=seed)
+span = partial(book.span, digits=1, sign="+", scale=100)  # in points
 device = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 # %% tags=["hide-input"]
-def say(text):
-    display(Markdown(text))
-
-
-def span(row, digits=1, scale=100):
-    """A mean with its 95 % interval, as text, in points."""
-    return "{:+.{d}f} [{:+.{d}f}, {:+.{d}f}]".format(*(scale * row[["mean", "low", "high"]].astype(float)), d=digits)
-
-
 # %% [markdown]
 # ## Two families
 #
@@ -202,7 +200,7 @@ right = right.nonzero()[:, 0].tolist() or [0]  # pictures that every network get
 hero = right[min(6, len(right) - 1)]
 looks = {t: wam.saliency(net, x[hero : hero + 1], int(y[hero]), frame=frame) for t, net in family.items()}
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "gallery"]
 fig, axes = plots.panels(2, 1 + len(family))
 show = family["ERM"].display if profile == "paper" else lambda v: v.permute(0, 2, 3, 1).cpu().numpy()
 plots.image(axes[0, 0], show(x[hero : hero + 1])[0], "picture")
@@ -266,7 +264,7 @@ for g in groups.values():
         parts = [g.checked[title]] + ([spectra.measure(seen(explained(net, *rest), [frame]))] if len(rest[0]) else [])
         g.spectra[title] = {m: spectra.joined([part[m, frame] for part in parts]) for m in METHODS}
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "gallery"]
 names_of = {"approx": "approx."} | {str(j): f"level {j}" for j in range(1, levels + 1)}
 
 
@@ -294,7 +292,7 @@ shift = {(group, method): shifts(g, method) for group, g in groups.items() for m
 # %% tags=["hide-input"]
 COLUMNS = ["approx", "1", "coarseness"]
 rows = [
-    (title, method, span(c.loc["approx"]), span(c.loc["1"]), span(c.loc["coarseness"], 2, 1),
+    (title, method, span(c.loc["approx"]), span(c.loc["1"]), span(c.loc["coarseness"], digits=2, scale=1),
      f"{c.loc['coarseness', 'effect']:+.1f}")
     for method in METHODS for title, c in shift["family", method].items()
 ]  # fmt: skip
@@ -366,7 +364,7 @@ say(text)
 fig, alt = chart(groups["pair"], "WAM-SG")
 book.figure(fig, alt, f"The MNIST pair: WAM-SG, {len(digits):,} digits, 95 % intervals.")
 rows = [
-    (method, span(c.loc["approx"]), span(c.loc["1"]), span(c.loc["coarseness"], 2, 1),
+    (method, span(c.loc["approx"]), span(c.loc["1"]), span(c.loc["coarseness"], digits=2, scale=1),
      f"{c.loc['coarseness', 'effect']:+.1f}")
     for method in METHODS for c in shift["pair", method].values()
 ]  # fmt: skip
@@ -407,7 +405,7 @@ for f in [*others, octaves]:
         for title, s in g.checked.items():
             if title != g.base:
                 c = spectra.compare(s["WAM-SG", f], g.checked[g.base]["WAM-SG", f]).set_index("scale").loc["coarseness"]
-                row.append(span(c, 2, 1))
+                row.append(span(c, digits=2, scale=1))
                 sign.setdefault((group, title), []).append(float(np.sign(c["low"]) if c["low"] * c["high"] > 0 else 0))
     label = f"{f.name}, J = {f.levels}" if isinstance(f, wam.Wavelet) else f"Fourier, {f.levels} octaves"
     rows.append((label, *row))
@@ -626,6 +624,13 @@ labels = [f"{n + 1}: {categories[y[i]]}" for n, i in enumerate(picked)]
 book.slider([f for f, _ in drawn], labels, [a for _, a in drawn], "WAM-IG by every network of the family.", "Picture")
 
 # %% [markdown]
+# One picture by one network after the other, with the mosaic: where training moved the attribution.
+
+# %%
+some = dict(zip(labels, (x[i : i + 1] for i in picked)))
+explore(list(family.values()), some, wavelets=("haar", "db2"), levels=levels, vary="model")
+
+# %% [markdown]
 # ## Paper and here
 
 # %% tags=["hide-input"]
@@ -726,5 +731,4 @@ book.compare([dict(zip(columns, row)) for row in rows])
 #
 # </details>
 #
-# **Next:** whether an explanation depends on the network in the first place is the subject of
-# [chapter 07](07_randomization.ipynb); the numbers of this page are in the [results ledger](../book/ledger.md).
+# **Next:** whether an explanation depends on the network in the first place: [chapter 07](07_randomization.ipynb).

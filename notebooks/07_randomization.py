@@ -17,13 +17,17 @@
 # %% tags=["remove-cell"]
 import sys
 
-if "google.colab" in sys.modules:  # Colab brings torch and numpy; they stay as they are
+if "google.colab" in sys.modules:  # install what is missing; torch and numpy stay as Colab brings them
+    import re
     import subprocess
+    from importlib import metadata
 
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
-    needed = ["captum>=0.9", "ptwt>=1.0.1", "soundfile>=0.12", "tflite>=2.18", "timm>=1.0.9", "torchcam>=0.5"]
-    subprocess.run([*pip, *needed], check=True)
     subprocess.run([*pip, "--no-deps", "git+https://github.com/wam-book/wam"], check=True)
+    stay = {"numpy", "torch", "torchaudio", "torchvision"}
+    kept = [f"{d.name}=={d.version}" for d in metadata.distributions() if d.name in stay]
+    needed = [r for r in metadata.requires("wam") if "extra" not in r and re.split(r"\W", r)[0] not in stay]
+    subprocess.run([*pip, "-c", "/dev/stdin", *needed], input="\n".join(kept), text=True, check=True)
 
 # %% [markdown]
 # # 07 Randomization: does an explanation notice when the network forgets?
@@ -64,12 +68,12 @@ from types import SimpleNamespace
 
 import pandas as pd
 import torch
-from IPython.display import Markdown, display
 
 # %%
 import wam
 from wam import baselines, book, charts, comparison, data, explorer, models, plots, randomization, sanity
 from wam.agreement import Key, Reference
+from wam.book import say, span
 from wam.stages import stages as layer_stages
 
 book.start(chapter="07_randomization", profile=profile, seed=seed)
@@ -77,23 +81,13 @@ device = "cuda" if torch.cuda.is_available() else "cpu"
 
 
 # %% tags=["hide-input"]
-def say(text):
-    display(Markdown(text))
-
-
-def span(row, digits=2):
-    """A mean with its 95 % interval, as text."""
-    values = row[["mean", "low", "high"]].astype(float).round(digits) + 0.0
-    return "{:.{d}f} [{:.{d}f}, {:.{d}f}]".format(*values, d=digits)
-
-
 # %% [markdown]
 # ## Forgetting, stage by stage
 #
 # **What stands in for what.** The paper randomizes a ResNet-18 and averages over 1,000 validation images of ImageNet.
 # The default build has MobileNetV2 and EfficientNet-Lite0 and 18 labelled photographs
 # ([credits](../book/credits.md)). With `profile="paper"` the same cells run a ResNet-18 on ImageNet images that you
-# supply. Remarks in the text describe the embedded run.
+# supply.
 #
 # [`stages.stages`](../book/api.md) groups the layers of any network into about ten stages, in the order in which they
 # really run: it traces them on an input. [`sanity.cascade`](../book/api.md) then draws the weights of one stage after
@@ -177,7 +171,7 @@ for name, net in nets.items():
 # ## Figure 8: the fall
 
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "gallery"]
 def fall(test, which, kind="absolute", **options):
     """The chart of the mean correlation at every depth."""
     table = test.summary(kind=kind)
@@ -310,7 +304,7 @@ def at_depth(depth, i):
     return fig
 
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "gallery"]
 labels = [f"{name}, and all after it" if d > 1 else name for d, name in enumerate(found[key].stages)]
 hero = categories[photographs[shown[0]].label]
 per_depth = by_test[key]["mean"]
@@ -350,12 +344,12 @@ for method in PAPER:
 # and later an even grain. The heatmap of WAM-IG keeps the outlines of whatever is in the picture. The paper calls it
 # "no longer informative". Judged by eye alone, an outline still looks informative.
 #
-# In Colab and Jupyter, compare the network with its forgetful copy yourself:
+# Compare the network with its forgetful copy yourself:
 
 # %%
 forgetful = sanity.randomize(main.model, seed)
 forgetful.name = f"{names[0]}, all random"
-explorer.explore([main.model, forgetful], photographs[:20], evaluations=16)
+explorer.explore([main.model, forgetful], photographs[:20], vary="model")
 
 # %% [markdown]
 # ## Why WAM-IG falls less: two explanations, one experiment
@@ -633,5 +627,4 @@ book.compare([dict(zip(columns, row)) for row in rows])
 #
 # </details>
 #
-# **Next:** what all these faithfulness numbers are worth is the subject of [chapter 08](08_evaluation.ipynb); those of
-# this page are in the [results ledger](../book/ledger.md).
+# **Next:** what numbers for faithfulness are worth: [chapter 08](08_evaluation.ipynb).

@@ -17,13 +17,17 @@
 # %% tags=["remove-cell"]
 import sys
 
-if "google.colab" in sys.modules:  # Colab brings torch and numpy; they stay as they are
+if "google.colab" in sys.modules:  # install what is missing; torch and numpy stay as Colab brings them
+    import re
     import subprocess
+    from importlib import metadata
 
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
-    needed = ["captum>=0.9", "ptwt>=1.0.1", "soundfile>=0.12", "tflite>=2.18", "timm>=1.0.9", "torchcam>=0.5"]
-    subprocess.run([*pip, *needed], check=True)
     subprocess.run([*pip, "--no-deps", "git+https://github.com/wam-book/wam"], check=True)
+    stay = {"numpy", "torch", "torchaudio", "torchvision"}
+    kept = [f"{d.name}=={d.version}" for d in metadata.distributions() if d.name in stay]
+    needed = [r for r in metadata.requires("wam") if "extra" not in r and re.split(r"\W", r)[0] not in stay]
+    subprocess.run([*pip, "-c", "/dev/stdin", *needed], input="\n".join(kept), text=True, check=True)
 
 # %% [markdown]
 # # 08 Evaluation: how faithful is an explanation, and what do the numbers mean?
@@ -72,12 +76,15 @@ import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
 import torch
-from IPython.display import HTML, Markdown, display
+from IPython.display import HTML, display
 from scipy import stats
 
+# %%
 import wam
 from wam import baselines, benchmark, book, comparison, controls, data, metrics, models, plots, released, tables
+from wam.book import say, span
 from wam.explanation import in_frame
+from wam.explorer import explore
 
 book.start(chapter="08_evaluation", profile=profile, seed=seed)
 
@@ -147,7 +154,7 @@ curves = {
     for by, e in rankings.items()
 }
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "gallery"]
 fig, axes = plt.subplots(1, 2, sharey=True, figsize=(plots.WIDTH, 3.3))
 for ax, kind in zip(axes, ("insertion", "deletion")):
     for (by, curve), style in zip(curves.items(), ("-", "-", "--", ":")):
@@ -222,6 +229,13 @@ book.slider(figures, [f"{100 * share:.0f} %" for share in shares], alts, caption
 #
 # with $g = |\gamma|$ and the correlation of ranks. This is [`wam.metrics.mu_fidelity`](../book/api.md).
 #
+# The curves rank coefficients by explanations like these, by one method after the other:
+
+# %%
+some = [files[j] for j in dict.fromkeys([i, *range(min(20, len(files)))])]
+explore(model, some, wavelets=(wavelet, "db4", "sym8"), levels=levels, vary="method")
+
+# %% [markdown]
 # ## The benchmark
 #
 # **What stands in for what.** The paper evaluates ResNet-18, ConvNeXt, EfficientNet-B0 and DeiT on 1,000 photographs
@@ -229,8 +243,7 @@ book.slider(figures, [f"{100 * share:.0f} %" for share in shares], alts, caption
 # ([credits](../book/credits.md)). Beside EfficientNet-Lite0 we print the paper's column *EfficientNet*, which is the
 # nearest relative; beside MobileNetV2, which has none in the paper, the column *Mean*. Do not expect equal numbers.
 # The order of the methods, and the size of the gaps against their intervals, is what can be compared. With
-# `profile="paper"` the same cells run the paper's networks on ImageNet images that you supply. Remarks in the text
-# describe the embedded run.
+# `profile="paper"` the same cells run the paper's networks on ImageNet images that you supply.
 #
 # **Methods.** Six that attribute to pixels ([`wam.baselines`](../book/api.md)), and WAM-SG and WAM-IG on wavelet
 # coefficients. The class explained is the label; photographs that the network misclassifies are left out.
@@ -269,8 +282,8 @@ table = benchmark.run(
 )
 passes = table[table["metric"].isin(["gradient inputs", "forward inputs"])].groupby("metric")["value"].sum()
 gradients, forwards = (int(passes.get(f"{kind} inputs", 0)) for kind in ("gradient", "forward"))
-display(Markdown(f"This run: {len(cases)} pairs of network and photograph, **{forwards:,}** forward passes and "
-                 f"**{gradients:,}** gradients."))  # fmt: skip
+say(f"This run: {len(cases)} pairs of network and photograph, **{forwards:,}** forward passes and "
+    f"**{gradients:,}** gradients.")  # fmt: skip
 
 # %% [markdown]
 # That is too few photographs for a statement, and more would not fit into the time of a page. The tables below come
@@ -311,11 +324,11 @@ else:
     agrees = float(both["gap"].max()) < 1e-3
     text = "The settings are the same, and so should the numbers be, up to the rounding of the machine. "
     text += "**They are.**" if agrees else "**They are not in every place**: see the largest difference."
-display(Markdown(text))
+say(text)
 
 # %% [markdown]
 # The same from a shell, and on as many processes as you have:
-# `python -m wam.benchmark --models embedded --jobs 2 --out runs`.
+# `wam tables --models embedded --jobs 2 --out runs`.
 #
 # ## Table 1: faithfulness
 #
@@ -351,10 +364,6 @@ def printed(number):
     wide = wide if "metric" in wide else wide.assign(metric={1: "faithfulness", 3: "mu-fidelity"}[number])
     parts = [wide[["metric", "method"]].assign(model=name, mean=wide[COLUMN[name]]) for name in names]
     return pd.concat(parts).assign(low=np.nan, high=np.nan)
-
-
-def span(row, digits=2):
-    return f"{row['mean']:.{digits}f} [{row['low']:.{digits}f}, {row['high']:.{digits}f}]"
 
 
 # %% tags=["hide-input"]
@@ -416,7 +425,7 @@ def spoken(series, order):
     return "; ".join(told) + "."
 
 
-# %% tags=["hide-input"]
+# %% tags=["hide-input", "gallery"]
 series = {"paper": printed(1)}
 series |= {protocol: measured("faithfulness", protocol, METHODS) for protocol in ("released", "equations")}
 fig = dots(series, METHODS, "faithfulness")
@@ -440,9 +449,7 @@ range_of = {p: [value for key, value in alike.items() if key[0] == p] for p in (
 told = [f"{p} {', '.join(f'{value:.2f}' for value in found)}" for p, found in range_of.items()]
 clear = min(range_of["released"]) > max(range_of["equations"])
 text = "The order of the paper's table is that of the **released** conventions more than of the equations"
-display(
-    Markdown(f"{text if clear else 'Neither protocol is clearly closer to the order of the table'}: {'; '.join(told)}.")
-)
+say(f"{text if clear else 'Neither protocol is clearly closer to the order of the table'}: {'; '.join(told)}.")
 
 # %% [markdown]
 # The sizes are not the paper's: ours are mostly larger, for GradCAM by more than for WAM. Networks, photographs and
@@ -485,7 +492,7 @@ book.table(head, rows, "Faithfulness, WAM minus the best pixel method, paired:")
 won = sum(sign > 0 for sign in lead["faithfulness"].values())
 text = f"By the interval, WAM is ahead of the best pixel method in **{won} of {len(rows)}** comparisons"
 text += ". **Section 4.1 stands.**" if won == len(rows) else "."
-display(Markdown(text))
+say(text)
 
 # %% [markdown]
 # ## Table 4: insertion and deletion
@@ -498,7 +505,7 @@ for metric in ("insertion", "deletion"):
     won = sum(sign > 0 for sign in lead[metric].values())
     lost = [f"{method} on {n}, {p}" for (p, n, method), sign in lead[metric].items() if sign < 0]
     told.append(f"{metric} in **{won} of {len(lead[metric])}**" + f" (behind: {'; '.join(lost)})" * bool(lost))
-display(Markdown(f"WAM is ahead of the best pixel method, by the interval, in {', and in '.join(told)}."))
+say(f"WAM is ahead of the best pixel method, by the interval, in {', and in '.join(told)}.")
 
 # %% [markdown]
 # B.2 says more: WAM "systematically outperforms". In the paper's own Table 4 SmoothGrad's deletion is lower than
@@ -608,7 +615,7 @@ for method in WAM:
         parts.append(f"{control} is beaten in {above} and ahead in {below}")
     text += f"By the interval, of {len(both)} comparisons with {method}, {' , '.join(parts).replace(' ,', ',')}. "
 text += f"|z| itself is ahead of the best pixel method, which does know the network, in {cheap}."
-display(Markdown(text))
+say(text)
 
 # %% [markdown]
 # What follows from this, and what does not:
@@ -638,7 +645,7 @@ for protocol, title in (("equations", "number"), ("energy", "energy")):
 book.table(("one step is a share of the", "network", *trio, "order"), rows, "Faithfulness by the equations, two axes:")
 known = {key: [m for m in order if m != "random"] for key, order in orders.items()}
 turned = [name for name in names if known["energy", name] == known["number", name][::-1]]
-display(Markdown(f"Without *random*, the order is exactly reversed on **{len(turned)} of {len(names)}** networks."))
+say(f"Without *random*, the order is exactly reversed on **{len(turned)} of {len(names)}** networks.")
 
 # %% [markdown]
 # Before concluding that WAM-SG is the better method after all: **neither axis is neutral, by construction.** Among all
@@ -704,7 +711,7 @@ text = "By the interval, the original is above its permutation in " + " and in "
 )
 text += f". The gain is larger for {larger} ({size[larger]:.2f} on average over networks and the two axes of the "
 text += "equations, " + ", ".join(f"{size[m]:.2f} for {m}" for m in WAM if m != larger) + ")."
-display(Markdown(text))
+say(text)
 
 # %% [markdown]
 # This control is the best matched in magnitude that we know. It does not settle everything. Permuting forgets the
@@ -827,7 +834,7 @@ text += f"({scores.loc['the equations', where[1]]:+.2f} to {scores.loc[where[0],
 text += f"No two methods change places by: {', '.join(stable)}. " if stable else ""
 unstable = swapped.drop(index=["the equations", *LAST]).sort_values(ascending=False)
 text += f"The most change places by *{unstable.index[0]}* ({unstable.iloc[0]} of {pairs} pairs)."
-display(Markdown(text))
+say(text)
 
 # %% tags=["hide-input"]
 top = places.idxmin(axis=1).value_counts()
@@ -839,7 +846,7 @@ text = f"Ranked first: {told}. In the last two rows only the sign of the pixel m
 text += f"with their sign, {after} by magnitude. With that, both WAM methods are "
 text += "still above the three pixel methods" if best else "no longer both above the three pixel methods"
 text += f", on these {len(chosen)} photographs."
-display(Markdown(text))
+say(text)
 
 
 # %% tags=["hide-input"]
@@ -856,7 +863,7 @@ def early(e, first=0.05):
 pair = {"the equations": wavelets["WAM-SG"], "released maps, as a batch": together["WAM-SG"]}
 told = [f"{title}: {early(e):.0f} %, faithfulness {scores.loc[title, 'WAM-SG']:+.2f}" for title, e in pair.items()]
 title = "Share of the approximation that is among WAM-SG's first 5 % of the coefficients, and WAM-SG's faithfulness. "
-display(Markdown(f"{title}{'; '.join(told)}."))
+say(f"{title}{'; '.join(told)}.")
 
 # %% [markdown]
 # Dividing every band by its largest value can move the coarse bands forward, which have few coefficients and carry most
@@ -926,7 +933,7 @@ text = (
 text += f"{expected[lowest]:.2f} at a correlation of {true[lowest]:.2f}, before it rises. If all photographs had one "
 text += f"correlation, a printed 0.20 would mean about **{compatible(0.2)}**. They differ, so that a mean over them "
 text += f"cannot be turned back into a correlation at all. The values of Table 3 lie between {low:.3f} and {high:.3f}."
-display(Markdown(text))
+say(text)
 
 # %% [markdown]
 # And measured, with the controls, on our networks:
@@ -958,7 +965,7 @@ text = f"Printed for a random ranking of coefficients: {'; '.join(told)}. Of {le
 text += f"methods, {len(near)} have an interval that contains 0.25. By the equations, where the number is a "
 text += f"correlation, {len(clear)} of {len(names) * len(METHODS)} are above zero by the interval, the largest mean is "
 text += f"{plain_mu['mean'].max():.2f}."
-display(Markdown(text))
+say(text)
 
 # %% [markdown]
 # If Table 3 was printed in this way, its values cannot be read as "higher is better", and whether the methods are "in
@@ -1003,7 +1010,7 @@ culprits = ", ".join(f"*{title}*" for title in alone.index[alone < 0.05]) or "no
 text += f" One convention at a time, on the {len(chosen)} photographs and {names[0]} of the table above: {single}. "
 text += f"Alone, it is brought within 0.05 of zero by: {culprits}. The signs of neighbouring pixels differ in "
 text += f"{100 * turns:.0f} % of the pairs (50 % would be chance)."
-display(Markdown(text))
+say(text)
 
 # %% [markdown]
 # So it is the **baseline** more than the sign. Integrated gradients explain the difference to *their* baseline, the
@@ -1048,7 +1055,7 @@ advice += [
 ]
 
 # %% tags=["hide-input"]
-display(Markdown("\n".join(f"{k}. {line}" for k, line in enumerate(advice, start=1))))
+say("\n".join(f"{k}. {line}" for k, line in enumerate(advice, start=1)))
 
 # %% [markdown]
 # ## Paper and here
@@ -1222,5 +1229,5 @@ book.compare([dict(zip(columns, row)) for row in rows])
 #
 # </details>
 #
-# **Next:** every number of this page, with its verdict, is in the [results ledger](../book/ledger.md); the
-# [paper map](../book/paper_map.md) says where the rest of the paper is computed.
+# **Next:** your turn. [Chapter 09](09_your_own.ipynb) explains a network and a file of your own. The verdicts of all
+# chapters stand side by side in the [results ledger](../book/ledger.md).

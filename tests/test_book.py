@@ -1,4 +1,4 @@
-"""Figures, sliders, the explorer and the ledger of the pages."""
+"""Figures, sliders and the ledger of the pages."""
 
 import base64
 import io
@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-import warnings
 from html.parser import HTMLParser
 from pathlib import Path
 
@@ -15,12 +14,9 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from torch import nn
 
 import wam
 from wam import book, plots
-from wam import explorer as live
-from wam.data import LabelledImage
 
 HOSTILE = "a \"quoted\" <b>bold</b> & 'single'"
 
@@ -56,8 +52,7 @@ class Page(HTMLParser):
 def shown(monkeypatch):
     """What the functions displayed, as HTML."""
     outputs = []
-    for module in (book, live):
-        monkeypatch.setattr(module, "display", lambda output: outputs.append(output.data))
+    monkeypatch.setattr(book, "display", lambda output: outputs.append(output.data))
     return outputs
 
 
@@ -156,11 +151,7 @@ def test_ledger_round_trip(ledger_folder, shown):
     }  # fmt: skip
     assert page["provenance"]["profile"] == "paper" and page["provenance"]["seed"] == 7
     assert page["provenance"]["torch"] == torch.__version__.partition("+")[0]
-    text = book.ledger(ledger_folder)
-    assert "Claims measured: 2, of which 1 reproduced, 1 partly" in text
-    assert "| Table 1 | partly | faithfulness \\| of &lt;WAM&gt; | 0.438 | 0.412 | -0.0257 |" in text
-    assert "| Fig. 2 | reproduced | panels | – | 5 scales | – |" in text
-    assert "## [02\\_images](../notebooks/02_images)" in text and "- profile: paper\n- seed: 7\n" in text
+    assert [row["paper"] for row in page["rows"]] == ["0.438", "–"]
 
 
 def test_a_second_run_replaces_the_rows_of_its_chapter_only(ledger_folder):
@@ -170,11 +161,9 @@ def test_a_second_run_replaces_the_rows_of_its_chapter_only(ledger_folder):
     book.start("02_images")
     book.record("eq. 1", "new", 1, 2, "partly")
     book.record("eq. 1", "new", 1, 3, "not reproduced")  # the cell was run again
-    claims = {
-        path.stem: [row["claim"] for row in json.loads(path.read_text())["rows"]] for path in ledger_folder.iterdir()
-    }
-    assert claims == {"01_theory": ["old"], "02_images": ["new"]}
-    assert "| eq. 1 | not reproduced | new | 1 | 3 | – |" in book.ledger(ledger_folder)
+    rows = {path.stem: json.loads(path.read_text())["rows"] for path in ledger_folder.iterdir()}
+    found = {name: [(row["claim"], row["here"], row["verdict"]) for row in several] for name, several in rows.items()}
+    assert found == {"01_theory": [("old", "1", "reproduced")], "02_images": [("new", "3", "not reproduced")]}
 
 
 def test_nothing_is_written_without_a_ledger(monkeypatch, tmp_path):
@@ -228,80 +217,6 @@ def test_compare_shows_and_records(ledger_folder, shown):
         book.compare([{"what": "w", "paper": 1, "here": 1}], where="Fig. 2")
 
 
-def test_command_line_renders_the_ledger(ledger_folder, tmp_path):
-    book.start("01_theory")
-    book.record("eq. 3", "completeness", "exact", 1e-16, "reproduced")
-
-    out, root = tmp_path / "ledger.md", Path(wam.__file__).parents[1]
-    command = [sys.executable, "-m", "wam.book", str(ledger_folder), str(out)]
-    done = subprocess.run(command, capture_output=True, text=True, cwd=root)
-    assert done.returncode == 0 and not done.stderr
-    assert out.read_text() == book.ledger(ledger_folder)
-    with pytest.raises(SystemExit, match="error: no results in .*empty: run the chapters first"):
-        book.main([str(tmp_path / "empty"), str(tmp_path / "none.md")])
-    with pytest.raises(SystemExit, match="usage: python -m wam.book LEDGER_DIR OUT.md"):
-        book.main([])
-    assert not (tmp_path / "none.md").exists()
-
-
-class Classifier(nn.Module):
-    """A small network with the interface of :class:`wam.models.ImageClassifier`, which counts its evaluations."""
-
-    categories = ("dark", "bright")
-
-    def __init__(self, name):
-        super().__init__()
-        self.name, self.evaluations = name, 0
-        self.body = nn.Sequential(nn.Conv2d(3, 2, 3), nn.Tanh(), nn.AdaptiveAvgPool2d(1), nn.Flatten())
-
-    def forward(self, x):
-        self.evaluations += len(x)
-        return self.body(x)
-
-    def prepare(self, images):
-        return torch.stack([torch.from_numpy(np.asarray(i.image) / np.float32(255)).permute(2, 0, 1) for i in images])
-
-    def display(self, x):
-        return x.permute(0, 2, 3, 1).numpy()
-
-
-@pytest.fixture
-def explorer(monkeypatch):
-    monkeypatch.delenv("WAM_LEDGER")
-    pixels = np.random.default_rng(0).integers(0, 255, (2, 32, 32, 3), dtype=np.uint8)
-    images = [LabelledImage(Image.fromarray(p), None, name, "drawn") for p, name in zip(pixels, ("one", "two"))]
-    with warnings.catch_warnings():
-        warnings.simplefilter("error", UserWarning)
-        models = [Classifier("first"), Classifier("second")]
-        return live.explore(models, images, wavelets=("haar", "db4"), evaluations=4), models
-
-
-def test_explorer_explains_each_setting_once(explorer):
-    widget, (first, second) = explorer
-    (image,) = Page(widget.picture.value).all("img")
-    assert "integrated gradients, haar, 3 levels" in image["alt"] and widget.bar.value == widget.bar.max
-    seen = first.evaluations
-    widget.controls["share kept"].value = 0.5
-    assert "top 50 %" in widget.picture.value and first.evaluations == seen
-    widget.controls["method"].value = "SmoothGrad"
-    assert "SmoothGrad, haar" in widget.picture.value and first.evaluations > seen
-    seen = first.evaluations
-    widget.controls["method"].value = "integrated gradients"
-    widget.controls["image"].value = 1
-    assert first.evaluations > seen and second.evaluations == 0
-    widget.controls["model"].value = "second"
-    assert second.evaluations > 0 and not first._forward_pre_hooks and not second._forward_pre_hooks
-
-
-def test_explorer_says_what_went_wrong(explorer):
-    widget, _ = explorer
-    widget.controls["levels"].value = 7
-    assert not widget.picture.value
-    assert "ValueError: 7 levels of haar do not fit" in widget.status.value and 'role="alert"' in widget.status.value
-    widget.controls["levels"].value = 2
-    assert "2 levels" in widget.picture.value and "alert" not in widget.status.value
-
-
 def test_a_table_is_escaped_titled_and_rectangular(shown):
     book.table(("name", "value"), [(HOSTILE, 0.123456), (None, torch.tensor(3))], title="**Title**")
     title, html = shown
@@ -311,12 +226,6 @@ def test_a_table_is_escaped_titled_and_rectangular(shown):
     assert page.text["td"] == f"{HOSTILE}0.123–3"
     with pytest.raises(ValueError, match="1 cells for 2 columns"):
         book.table(("a", "b"), [(1,)])
-
-
-def test_explorer_is_a_note_on_a_static_page(shown):
-    model = Classifier("first")
-    assert live.explore(model, []) is None
-    assert "Colab" in Page(shown[0]).text["em"] and model.evaluations == 0
 
 
 def test_import_wam_does_not_import_matplotlib():

@@ -1,7 +1,10 @@
 """The build's own guards: what they let through and what they stop."""
 
+from pathlib import Path
+
 import nbformat
 import pytest
+import yaml
 
 import chapters
 import check_site
@@ -130,7 +133,7 @@ def test_smoke_copies_carry_the_small_parameters(book):
     ],
 )
 def test_page_guard(html, fault):
-    found = check_site.faults(html)
+    found = check_site.faults(check_site.BeautifulSoup(html, "html.parser"))
     assert (fault is None and found == []) or fault in found[0]
 
 
@@ -140,3 +143,38 @@ def test_page_guard_needs_pages(tmp_path):
     assert check_site.main(tmp_path) == 0
     (tmp_path / "index.html").write_text("<img>")
     assert check_site.main(tmp_path) == 1
+
+
+def test_page_guard_needs_a_way_to_colab(tmp_path, capsys):
+    config = yaml.safe_load(Path("_config.yml").read_text())
+    page = tmp_path / "notebooks" / "01_theory.html"
+    page.parent.mkdir()
+    page.write_text(f'<a href="{config["repository"]["url"]}">repository</a>')
+    assert check_site.main(tmp_path) == 1 and "no button" in capsys.readouterr().out
+    address = config["repository"]["url"].replace("github.com", "colab.research.google.com/github")
+    page.write_text(f'<a href="{address}/blob/main/notebooks/01_theory.ipynb">Colab</a>')
+    assert check_site.main(tmp_path) == 0
+
+
+@pytest.mark.parametrize(
+    ("html", "fault"),
+    [
+        ('<a href="other.html#there">x</a><a href="#here" id="here">x</a><a href="https://a.example/b">x</a>', None),
+        ('<a href="%6Fther.html?q=1">x</a><a href="mailto:a@b.example">x</a>', None),
+        ('<a href="none.html">x</a>', "broken link: none.html"),
+        ('<a href="other.html#nowhere">x</a>', "link to a missing anchor: other.html#nowhere"),
+        ('<a href="#nowhere">x</a>', "link to a missing anchor: #nowhere"),
+        ('<img alt="A plot" src="none.webp">', "broken link: none.webp"),
+        ('<p id="a"></p><p id="a"></p>', "id given twice: a"),
+        ('<img alt="Noise" src="heavy.webp"><img alt="Noise" src="heavy.webp">', None),
+        ('<img alt="Noise" src="heavy.webp"><audio src="heavy.wav"></audio>', "weighs 4.00 MB"),
+    ],
+)
+def test_site_guard(tmp_path, capsys, html, fault):
+    (tmp_path / "other.html").write_text('<p id="there">')
+    (tmp_path / "page.html").write_text(html)
+    for name in ("heavy.webp", "heavy.wav"):
+        (tmp_path / name).write_bytes(bytes(2_000_000))
+    assert check_site.main(tmp_path) == (fault is not None)
+    said = capsys.readouterr().out
+    assert (fault or "2 pages checked, 0 faults") in said

@@ -4,7 +4,11 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
+from matplotlib.figure import Figure
+from torch import nn
 
+import wam
 from wam import charts, comparison, plots
 
 COLUMNS = ["method", "depth", "mean", "low", "high"]
@@ -52,7 +56,6 @@ def test_bars_stand_at_the_means_with_whiskers_to_the_interval():
     np.testing.assert_allclose(np.array(whiskers)[:, :, 1], [[1, 1], [0.25, 0.75]])
     assert alt == "Bars of share, with 95 % intervals. a: fine 100 %, coarse 50 %; b: fine 100 %."
     assert [tick.get_text() for tick in ax.get_xticklabels()] == ["fine", "coarse"]
-    assert "fine 1.00" in charts.bars(TABLE, "depth", "method", ylabel="y", percent=False, names={0: "fine"})[1]
 
 
 @pytest.mark.parametrize("chart", [charts.lines, charts.bars])
@@ -72,3 +75,33 @@ def test_a_summary_can_be_drawn_as_it_is_and_the_global_style_stays():
         figure.canvas.draw()
         assert figure.axes[0].get_ylabel() == "y" and "a: 0" in alt
     assert {name: matplotlib.rcParams[name] for name in before} == before
+
+
+NETWORK = nn.Sequential(nn.Flatten(), nn.Linear(192, 3), nn.Tanh())
+
+
+def axis():
+    return Figure().add_subplot()
+
+
+@pytest.fixture
+def explained():
+    frame = wam.Wavelet("haar", levels=2, ndim=2)
+    return wam.integrated_gradients(NETWORK, torch.rand(2, 3, 8, 8), [1, 2], frame=frame, steps=4)
+
+
+@pytest.mark.parametrize("scores", [False, True])
+def test_profile_bars_are_the_values_of_the_explanation(explained, scores):
+    e = explained
+    values = e.scale_scores() if scores else e.scale_profile()
+    ax = axis()
+    text = charts.profile(ax, {"one": e, "other": e}, scores=scores)
+    heights = [bar.get_height() for bar in ax.patches]
+    np.testing.assert_allclose(heights, np.tile(values.mean(0), 2), rtol=1e-5)
+    assert "one, mean of 2" in text and "other, mean of 2" in text
+    text = charts.profile(axis(), e[1], scores=scores)
+    last = values[1, -1].item()
+    assert "mean" not in text and (f"level 1 {last:+.2f}" if scores else f"level 1 {100 * last:.0f} %") in text
+    other = wam.saliency(NETWORK, torch.rand(2, 3, 8, 8), frame=wam.Pixel())
+    with pytest.raises(ValueError, match="different scales"):
+        charts.profile(axis(), {"a": e, "b": other})

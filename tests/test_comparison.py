@@ -92,13 +92,10 @@ def test_differences_of_what_is_not_there_or_there_twice():
 def test_ranks_within_inputs():
     values = np.random.default_rng(0).random((20, 3)).round(1)  # with ties
     table = tidy(values, "abc")
-    for best, sign in (("largest", -1), ("smallest", 1)):
-        expected = rankdata(sign * values, axis=1).mean(0)
-        found = comparison.ranks(table, by="model", best=best)
-        assert list(found["method"]) == ["a", "b", "c"] and found["mean"].to_numpy() == pytest.approx(expected)
-        assert (found["low"] <= found["mean"]).all() and (found["high"] >= found["mean"]).all()
-    with pytest.raises(ValueError, match="'largest' or 'smallest'"):
-        comparison.ranks(table, by="model", best="first")
+    found = comparison.ranks(table, by="model")
+    expected = rankdata(-values, axis=1).mean(0)
+    assert list(found["method"]) == ["a", "b", "c"] and found["mean"].to_numpy() == pytest.approx(expected)
+    assert (found["low"] <= found["mean"]).all() and (found["high"] >= found["mean"]).all()
 
 
 def test_ranks_need_every_method():

@@ -94,7 +94,7 @@ def test_boxes_lie_where_the_object_is(network):
 
 @pytest.mark.parametrize("n", [0, -1, 21])
 def test_a_count_out_of_range_names_the_limit(n):
-    with pytest.raises(ValueError, match=f"n = {n} .*from 1 to 20"):
+    with pytest.raises(ValueError, match="there are 20" if n > 0 else f"n must be an integer of at least 1, got {n}"):
         wam.data.images(n)
 
 
@@ -142,7 +142,7 @@ def test_a_subset_depends_on_the_seed_and_not_on_the_layout(by_class, flat):
     assert len({tuple(names(by_class, n=6, seed=seed)) for seed in range(5)}) > 1
     truth = {stem(number): label for number, label in zip(IMAGES, LABELS, strict=True)}
     assert all(image.label == truth[image.name] for image in wam.data.imagenet(flat, n=5))
-    with pytest.raises(ValueError, match="n = 7 .*from 1 to 6"):
+    with pytest.raises(ValueError, match="n = 7 images asked for: there are 6"):
         wam.data.imagenet(by_class, n=7)
 
 

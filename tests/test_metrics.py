@@ -13,7 +13,7 @@ from torch import nn
 
 import wam
 from wam import controls, data, fidelity, metrics, models, perturbation
-from wam.protocol import EQUATIONS, RELEASED, RELEASED_SOUND, conventions
+from wam.protocol import EQUATIONS, RELEASED, RELEASED_SOUND, Protocol, conventions
 
 CASES = {
     "sound": (wam.Wavelet("db2", 3, 1), (1, 61)),
@@ -54,7 +54,7 @@ def test_four_features_that_are_summed():
     assert absolute.insertion.tolist() == [[0, 4, 1, 3, 4]] and absolute.deletion.tolist() == [[4, 0, 3, 1, 0]]
     assert (absolute.insertion_auc.item(), absolute.deletion_auc.item()) == (2.5, 1.5)
     assert absolute.faithfulness.item() == 1 and absolute.ties.item() == 0
-    signed = metrics.perturbation_curves(model, x, e, steps=4, output="logit", ranking="signed")
+    signed = metrics.perturbation_curves(model, x, e, steps=4, output="logit", protocol=Protocol(ranking="signed"))
     assert signed.insertion.tolist() == [[0, 4, 6, 7, 4]] and signed.deletion.tolist() == [[4, 0, -2, -3, 0]]
     assert signed.faithfulness.item() == (2 + 5 + 6.5 + 5.5) / 4 - (2 - 1 - 2.5 - 1.5) / 4
     two = metrics.perturbation_curves(model, x, e, steps=2, output="logit")
@@ -71,7 +71,9 @@ def test_curves_of_a_linear_model_are_sums_of_its_terms(frame, shape, ranking, b
     if baseline == "blur":
         x0 = torch.from_numpy(np.stack([[ndimage.gaussian_filter(c, [n / 20 for n in c.shape]) for c in s] for s in x]))
     model, x, e = explained(frame, shape, baseline=torch.as_tensor(x0).expand_as(x))
-    curves = metrics.perturbation_curves(model, x, e, steps=7, ranking=ranking, baseline=state, output="logit")
+    curves = metrics.perturbation_curves(
+        model, x, e, steps=7, protocol=Protocol(ranking, baseline=state), output="logit"
+    )
     terms = e.attributions.pack()[0].flatten(1).numpy()
     start, full = e.baseline_score[:, None].numpy(), e.score[:, None].numpy()
     order = np.argsort(-(np.abs(terms) if ranking == "absolute" else terms), axis=1, kind="stable")
@@ -91,7 +93,7 @@ def test_curves_against_masks_made_one_by_one(frame, shape, tied, recorder):
     model, x = recorder(*shape), inputs(shape)
     e = wam.saliency(model, x, frame=frame)
     e = replace(e, attributions=e.attributions.map(torch.randn_like))  # atoms beyond the border tie at zero otherwise
-    curves = metrics.perturbation_curves(model, x, e, steps=5, axis="energy", tied=tied)
+    curves = metrics.perturbation_curves(model, x, e, steps=5, axis="energy", protocol=Protocol(tied=tied))
     z, spec = e.coefficients.pack()
     values = e.attributions.pack()[0].abs()
     for i in range(3):
@@ -112,7 +114,7 @@ def test_curves_against_masks_made_one_by_one(frame, shape, tied, recorder):
 @every_case
 def test_mu_fidelity_of_the_terms_of_a_sum(frame, shape, kind):
     model, x, e = explained(frame, shape)
-    options = {"ranking": "signed", "output": "logit", "correlation": kind, "subsets": 9}
+    options = {"protocol": Protocol("signed"), "output": "logit", "correlation": kind, "subsets": 9}
     reversed_ = replace(e, attributions=-e.attributions)
     found = metrics.mu_fidelity(model, x, [e, reversed_], **options)
     assert found.shape == (2, 3)
@@ -132,7 +134,7 @@ def test_mu_fidelity_against_scipy(recorder, tied):
     sets = perturbation.subsets(g.shape[1], round(0.3 * g.shape[1]), 12, (4, 0))
     assert all(len(set(u.tolist())) == round(0.3 * g.shape[1]) for u in sets)
     for kind, judge in (("spearman", stats.spearmanr), ("pearson", stats.pearsonr)):
-        options = {"subsets": 12, "size": 0.3, "seed": 4, "tied": tied, "correlation": kind}
+        options = {"subsets": 12, "size": 0.3, "seed": 4, "protocol": Protocol(tied=tied), "correlation": kind}
         found = metrics.mu_fidelity(model, x, e, **options)
         for i in range(3):
             drops = []
@@ -187,7 +189,7 @@ def test_no_pass_is_done_twice(baseline, ends, recorder):
     model, x = recorder(*shape), inputs(shape)
     e = wam.saliency(model, x, frame=frame)
     model.seen.clear()
-    metrics.perturbation_curves(model, x, e, steps=6, baseline=baseline)
+    metrics.perturbation_curves(model, x, e, steps=6, protocol=Protocol(baseline=baseline))
     assert len(model.seen) == 2 * 5 * 3 + ends  # f(x), and f(x0), once if it is shared
     model.seen.clear()
     metrics.mu_fidelity(model, x, [e, controls.magnitude(e), controls.random(e)], subsets=8)
@@ -236,11 +238,12 @@ def test_one_channel_of_attributions_ranks_all_channels(recorder):
     model, x = recorder(*shape), inputs(shape)
     e = wam.saliency(model, x, frame=frame)
     one = replace(e, attributions=e.attributions.map(lambda band: band.abs().sum(1, keepdim=True)))
-    tied, same = (metrics.perturbation_curves(model, x, e, steps=5, tied=t) for e, t in ((e, True), (one, None)))
+    options = {"steps": 5, "protocol": Protocol(tied=True)}
+    tied, same = (metrics.perturbation_curves(model, x, e, **options) for e in (e, one))
     assert torch.equal(tied.insertion, same.insertion) and not torch.equal(tied.insertion, tied.deletion)
     mixed = metrics.mu_fidelity(model, x, [e, one], subsets=20)
     assert mixed.shape == (2, 3) and not torch.equal(mixed[0], mixed[1])
-    together = metrics.mu_fidelity(model, x, [e, one], subsets=20, tied=True)
+    together = metrics.mu_fidelity(model, x, [e, one], subsets=20, protocol=Protocol(tied=True))
     assert_close(together[0], together[1])
 
 
@@ -328,12 +331,13 @@ def test_every_convention_can_be_changed_alone(recorder):
     def curves(**options):
         return metrics.perturbation_curves(model, x, e, steps=6, **options)
 
-    plain = {"ranking": "signed", "tied": True, "baseline": black}
+    plain = {"protocol": Protocol("signed", tied=True, baseline=black)}
     same = curves(protocol=replace(RELEASED, rescale=False, peak=False))
     assert_close(same.insertion, curves(**plain).insertion)
     assert_close(same.insertion_auc, curves(**plain).insertion_auc)
     for change in ({"ranking": "absolute"}, {"tied": False}, {"baseline": 0.0}):
-        assert not torch.equal(curves(protocol="released", **change).insertion, curves(protocol="released").insertion)
+        changed = curves(protocol=replace(RELEASED, **change))
+        assert not torch.equal(changed.insertion, curves(protocol="released").insertion)
     peaked = curves(protocol=replace(EQUATIONS, peak=True))
     assert torch.equal(peaked.insertion, curves().insertion)
     assert_close(peaked.insertion_auc, (curves().insertion.mean(1) / curves().insertion.amax(1)))
@@ -395,11 +399,10 @@ BAD = {
     "another size": ({"x": torch.ones(3, 3, 16, 16).double()}, "is not of this input"),
     "another batch": ({"x": inputs((3, 13, 16), 2)}, "is not of this input"),
     "nan input": ({"x": inputs((3, 13, 16)).index_fill(0, torch.tensor([1]), torch.nan)}, r"input of samples \[1\]"),
-    "ranking": ({"ranking": "best"}, "unknown ranking 'best'"),
     "protocol": ({"protocol": "mine"}, "unknown protocol 'mine'"),
     "output": ({"output": "score"}, "unknown output 'score'"),
-    "baseline": ({"baseline": "white"}, "unknown baseline 'white'"),
-    "baseline shape": ({"baseline": torch.zeros(7)}, "does not broadcast"),
+    "baseline": ({"protocol": Protocol(baseline="white")}, "unknown baseline 'white'"),
+    "baseline shape": ({"protocol": Protocol(baseline=torch.zeros(7))}, "does not broadcast"),
     "seed": ({"seed": -1}, "seed must be an integer of at least 0"),
     "no protocol": ({"protocol": None}, "unknown protocol None"),
     "max_batch": ({"max_batch": 0}, "max_batch must be an integer of at least 1"),
@@ -459,6 +462,8 @@ def test_attributions_that_cannot_rank_are_named():
         metrics.mu_fidelity(model, x, [e, other])
     with pytest.raises(ValueError, match="give at least one explanation"):
         metrics.mu_fidelity(model, x, [])
+    with pytest.raises(ValueError, match="unknown ranking 'best'"):
+        Protocol("best")
     with pytest.raises(ValueError, match="numbers from 0 to 1"):
         metrics.perturbed(x, e, [0.5, 1.5])
     with pytest.raises(ValueError, match="cells need a mosaic"):
@@ -493,7 +498,7 @@ def test_a_constant_image_has_curves_but_no_energy():
     curves = metrics.perturbation_curves(model, x, e, steps=4)
     assert curves.insertion.isfinite().all()
     with pytest.raises(ValueError, match=r"samples \[0\] equal the baseline"):
-        metrics.perturbation_curves(model, x, e, steps=4, axis="energy", baseline="mean")
+        metrics.perturbation_curves(model, x, e, steps=4, axis="energy", protocol=Protocol(baseline="mean"))
 
 
 # --- sounds: half of the features, once -------------------------------------------------------------------------------
@@ -517,14 +522,17 @@ def test_faithfulness_on_spectra_of_a_linear_model_is_the_sum_of_what_is_removed
     terms = e.attributions.pack()[0].flatten(1)
     for fraction in (0, 0.2, 0.5, 1):
         found = metrics.faithfulness_on_spectra(
-            model, x, e, fraction=fraction, ranking="signed", baseline=state, protocol="equations"
+            model, x, e, fraction=fraction, protocol=Protocol("signed", baseline=state)
         )
         assert found.shape == (3,) and found.dtype == x.dtype
         assert_close(found, top(terms, fraction))
     order = terms.abs().argsort(1, descending=True)[:, : round(terms.shape[1] / 2)]
-    assert_close(metrics.faithfulness_on_spectra(model, x, e, baseline=state), terms.gather(1, order).sum(1))
+    assert_close(
+        metrics.faithfulness_on_spectra(model, x, e, protocol=Protocol(baseline=state)), terms.gather(1, order).sum(1)
+    )
     worst = replace(e, attributions=-e.attributions)
-    assert_close(metrics.faithfulness_on_spectra(model, x, worst, ranking="signed", baseline=state), -top(-terms, 0.5))
+    signed = Protocol("signed", baseline=state)
+    assert_close(metrics.faithfulness_on_spectra(model, x, worst, protocol=signed), -top(-terms, 0.5))
 
 
 @given(seed=st.integers(0, 999), fraction=st.floats(0, 1), n=st.integers(1, 40))
@@ -532,7 +540,7 @@ def test_faithfulness_on_spectra_of_a_linear_model_is_the_sum_of_what_is_removed
 def test_nothing_removed_costs_nothing_and_no_ranking_costs_more_than_that_of_the_terms(seed, fraction, n):
     x, model = inputs((1, n), seed=seed), linear(inputs((1, n), 2, seed=seed + 1))
     e = wam.integrated_gradients(model, x, 0, frame=wam.Pixel(), steps=1)
-    options = {"ranking": "signed", "fraction": fraction}
+    options = {"protocol": Protocol("signed"), "fraction": fraction}
     best = metrics.faithfulness_on_spectra(model, x, e, **options)
     other = metrics.faithfulness_on_spectra(model, x, controls.random(e, seed), **options)
     assert bool((best >= other - 1e-9).all())
@@ -565,12 +573,14 @@ def test_input_fidelity_asks_for_the_predicted_class_and_not_for_the_target():
     e = wam.saliency(model, x, 3, frame=wam.Pixel())
     largest, smallest = (replace(e, attributions=e.coefficients * sign) for sign in (1.0, -1.0))
     for explanation, kept in ((largest, [1, 1]), (smallest, [0, 0])):
-        found = metrics.input_fidelity(model, x, explanation, fraction=0.25, ranking="signed")
+        found = metrics.input_fidelity(model, x, explanation, fraction=0.25, protocol=Protocol("signed"))
         assert found.tolist() == kept and found.dtype == x.dtype
     signs = torch.tensor([1.0, -1.0]).view(2, 1, 1)
     mixed = replace(e, attributions=e.coefficients.map(lambda band: band * signs))
-    assert metrics.input_fidelity(model, x, mixed, fraction=0.25, ranking="signed").tolist() == [1, 0]
-    assert metrics.input_fidelity(model, x, largest, fraction=0.25, ranking="signed", baseline=9.0).tolist() == [0, 0]
+    assert metrics.input_fidelity(model, x, mixed, fraction=0.25, protocol=Protocol("signed")).tolist() == [1, 0]
+    assert metrics.input_fidelity(
+        model, x, largest, fraction=0.25, protocol=Protocol("signed", baseline=9.0)
+    ).tolist() == [0, 0]
 
 
 @every_half
@@ -610,7 +620,7 @@ def test_released_on_a_sound_is_signed_tied_and_not_rescaled(recorder):
         mu = metrics.mu_fidelity(model, x, e, protocol=protocol, subsets=8)
         alone = metrics.mu_fidelity(model, x, e, protocol=replace(RELEASED_SOUND, p_value=False), subsets=8)
         assert not torch.equal(mu, alone) and mu.isfinite().all()
-    other = {"output": "sigmoid", "protocol": "released", "ranking": "absolute"}
+    other = {"output": "sigmoid", "protocol": replace(RELEASED_SOUND, ranking="absolute")}
     assert not torch.equal(metrics.faithfulness_on_spectra(model, x, e, **other), drop)
     assert vars(conventions("released", x)) == vars(RELEASED_SOUND)
     assert vars(conventions("released", x[..., None])) == vars(RELEASED)

@@ -10,6 +10,7 @@ import timm
 import torch
 from PIL import Image
 from torchvision.models import MobileNet_V2_Weights
+from torchvision.transforms.functional import to_tensor
 
 import wam.data
 import wam.models
@@ -173,7 +174,12 @@ def test_categories_are_in_the_order_of_the_logits(models):
 
 @pytest.mark.parametrize(
     ("name", "meant"),
-    [("mobilenetv2", "mobilenet_v2"), ("convnext", "convnext_small"), ("resnet-18", "resnet18")],
+    [
+        ("mobilenetv2", "mobilenet_v2"),
+        ("convnext", "convnext_small"),
+        ("resnet-18", "resnet18"),
+        ("vit_tiny_patch16_22", "vit_tiny_patch16_224"),
+    ],
 )
 def test_an_unknown_name_suggests_near_ones(name, meant):
     with pytest.raises(ValueError, match=f"unknown model '{name}'.*mean.*'{meant}'.*Known models: .*deit_tiny"):
@@ -186,5 +192,18 @@ def test_the_papers_weights_without_a_network_give_a_clear_error(tmp_path):
     run = subprocess.run([sys.executable, "-c", code], env=environment, capture_output=True, text=True)
     assert run.returncode == 1
     error = run.stderr.strip().splitlines()[-1]
-    assert "AssetError: could not download the weights of deit_tiny (timm deit_tiny_patch16_224.fb_in1k)" in error
+    assert "AssetError: could not download the weights of deit_tiny_patch16_224.fb_in1k from timm's hub" in error
     assert "HF_HOME" in error and "efficientnet_lite0" in error
+
+
+def test_classifiers_say_how_many_dimensions_they_explain():
+    expected = {"mobilenet_v2": 2, "lenet5": 2, "cifar10_erm": 2, "kumar_esc50": 1, "digits3d": 3, "medmnist3d": 3}
+    assert {name: wam.models.load(name, pretrained=False).ndim for name in expected} == expected
+
+
+def test_images_that_stay_of_different_sizes_are_refused():
+    plain = wam.models.ImageClassifier("plain", torch.nn.Flatten(), to_tensor, (0.0,) * 3, (1.0,) * 3, (8, 8))
+    with pytest.raises(ValueError, match=r"plain keeps the shapes .*\(3, 8, 8\), \(3, 8, 9\).* one by one"):
+        plain.prepare([Image.new("RGB", (8, 8)), Image.new("RGB", (9, 8))])
+    with pytest.raises(ValueError, match=r"display\(\) takes a batch \(batch, 3, height, width\)"):
+        plain.display(torch.zeros(1, 1, 8, 8))

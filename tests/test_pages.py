@@ -2,6 +2,7 @@
 
 import importlib
 import re
+import tomllib
 from pathlib import Path
 
 import pytest
@@ -62,14 +63,52 @@ def test_paper_map_names_functions_that_exist():
     targets = re.findall(r"\{py:(?:func|class|meth|data)\}`(?:[^`<]*<)?(wam\.[\w.]+)>?`", page("paper_map"))
     assert targets
     for target in targets:
-        _, module, *names = target.split(".")
-        found = importlib.import_module(f"wam.{module}")
-        for name in names:
-            found = getattr(found, name)
+        resolve(target)
 
 
-def test_example_of_the_first_page_runs():
-    (code,) = re.findall(r"```python\n(.*?)```", page("intro"), re.S)
+@pytest.mark.parametrize("path", sorted([BOOK.parent / "README.md", *BOOK.glob("*.md")]), ids=lambda path: path.stem)
+def test_code_of_a_page_runs(path, tmp_path, monkeypatch):
+    """Blocks of Python, one after another in a folder of their own; those of the shell are tried elsewhere."""
+    text = path.read_text(encoding="utf-8")
+    languages = set(re.findall(r"^```(\w+)$", text, re.M)) - {"python", "console", "bash", "bibtex"}
+    assert not languages, f"say whether it is python, console, bash or bibtex: {languages}"
+    monkeypatch.chdir(tmp_path)
     namespace = {}
-    exec(code, namespace)
-    assert namespace["model"].categories[namespace["e"].target[0]] == "bull mastiff"
+    for code in re.findall(r"^```python\n(.*?)^```$", text, re.M | re.S):
+        exec(compile(code, path.name, "exec"), namespace)
+    if path.stem == "intro":
+        assert namespace["model"].categories[namespace["e"].target[0]] == "bull mastiff"
+    if path.stem == "README":
+        assert {file.name for file in tmp_path.iterdir()} >= {"heard.wav", "seven.png"}
+
+
+def test_every_example_of_the_package_is_run():
+    config = tomllib.loads((BOOK.parent / "pyproject.toml").read_text())["tool"]["pytest"]["ini_options"]
+    assert "wam" in config["testpaths"] and "--doctest-modules" in config["addopts"]
+    skipped = [
+        line
+        for path in Path(wam.__file__).parent.glob("*.py")
+        for line in path.read_text(encoding="utf-8").splitlines()
+        if "doctest: +SKIP" in line
+    ]
+    for line in skipped:  # only what needs a data set that the reader has to bring
+        assert re.search(r"imagenet|esc50|medmnist3d", line), line
+
+
+def test_glossary_names_what_exists():
+    text = page("glossary")
+    targets = re.findall(r"\{py:\w+\}`(?:[^`<]*<)?(wam\.[\w.]+)>?`", text)
+    assert len(targets) > 40
+    for target in targets:
+        resolve(target)
+    terms = [line for line in text.splitlines() if re.match(r"^\w", line)]
+    assert len(terms) == len(set(terms))
+
+
+def resolve(target):
+    """What `wam.module.name.member` names."""
+    _, module, *names = target.split(".")
+    found = importlib.import_module(f"wam.{module}")
+    for name in names:
+        found = getattr(found, name)
+    return found

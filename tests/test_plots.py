@@ -174,38 +174,20 @@ def test_gallery_has_a_row_for_each_explanation(haar):
     assert [ax.get_title() for ax in figure.axes[:4]] == ["image", "mosaic", "heatmap", "top 20 %"]
     assert alt.index("great white shark") < alt.index("goldfish")
     np.testing.assert_array_equal(shown(figure.axes[4]), rgb[0])
-    figure, alt = plots.gallery([(e, rgb, 0)], columns=("heatmap",), labels=["a network"])
-    assert len(figure.axes) == 1 and "a network: approximation" in alt
-
-
-@pytest.mark.parametrize("scores", [False, True])
-def test_profile_bars_are_the_values_of_the_explanation(haar, scores):
-    e, _ = haar
-    values = e.scale_scores() if scores else e.scale_profile()
-    ax = axis()
-    text = plots.profile(ax, {"one": e, "other": e}, scores=scores)
-    heights = [bar.get_height() for bar in ax.patches]
-    np.testing.assert_allclose(heights, np.tile(values.mean(0), 2), rtol=1e-5)
-    assert "one, mean of 2" in text and "other, mean of 2" in text
-    text = plots.profile(axis(), e, 1, scores=scores)
-    last = values[1, -1].item()
-    assert "mean" not in text and (f"level 1 {last:+.2f}" if scores else f"level 1 {100 * last:.0f} %") in text
+    figure, alt = plots.gallery([(e, rgb, 0)], labels=["a network"])
+    assert len(figure.axes) == 4 and "a network: approximation" in alt
 
 
 def test_errors_name_the_fix(haar):
     e, rgb = haar
     with pytest.raises(ValueError, match=r"\(2, 32, 32, 3\).*\(1, 32, 32, 3\).*model.display"):
         plots.explanation(e, rgb[:1])
-    with pytest.raises(ValueError, match="columns of .*'mosaic'.*'heat'"):
-        plots.gallery([(e, rgb, 0)], columns=("heat",))
     with pytest.raises(ValueError, match="0 rows"):
         plots.gallery([])
     with pytest.raises(ValueError, match="1 labels for 2 rows"):
         plots.gallery([(e, rgb, 0), (e, rgb, 1)], labels=["one"])
-    with pytest.raises(ValueError, match="not 1; draw profile"):
+    with pytest.raises(ValueError, match="not 1; see charts.profile"):
         plots.mosaic(axis(), wam.Fourier(levels=2, ndim=2).analysis(torch.rand(1, 1, SIZE, SIZE)))
-    with pytest.raises(ValueError, match="different scales"):
-        plots.profile(axis(), {"a": e, "b": wam.saliency(network(), images()[1], frame=wam.Pixel())})
     sound = wam.saliency(lambda x: x.sum(2), torch.rand(1, 3, 64), frame=wam.Wavelet("haar", levels=2, ndim=1))
     with pytest.raises(ValueError, match="3 channels of 1 dimensions"):
         plots.explanation(sound, np.zeros((1, 64, 1, 3)))

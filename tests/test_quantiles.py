@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 import wam
 from wam import controls, metrics
 from wam.minimal import static
+from wam.protocol import Protocol
 
 CASES = {
     "sound": (wam.Wavelet("db2", 2, 1), (1, 33)),
@@ -86,13 +87,15 @@ def test_against_every_number_of_features(frame, shape, tied, steps, recorder):
     n = inserted.shape[1] - 1
     steps = steps or n
     model.sizes.clear()
-    found = static(model, x, e, steps, tied=tied, baseline=x0, max_batch=3)
+    found = static(model, x, e, steps, protocol=Protocol(tied=tied, baseline=x0), max_batch=3)
     assert max(model.sizes) <= 3
     assert sum(model.sizes) <= 4 * (2 * steps + 2 * np.ceil(np.log2(np.ceil(n / steps))))
     assert_quantile(found.insertion, inserted, steps)
     assert_quantile(found.deletion, ~deleted, steps)
     assert found.insertion.share.dtype == found.insertion.first.dtype == torch.float64
-    curves = metrics.perturbation_curves(model, x, e, steps=steps, tied=tied, baseline=x0, output="top1")
+    curves = metrics.perturbation_curves(
+        model, x, e, steps=steps, protocol=Protocol(tied=tied, baseline=x0), output="top1"
+    )
     assert torch.equal(found.curves.insertion, curves.insertion)
     grid = torch.from_numpy(np.round(np.arange(steps + 1) * n / steps).astype(int))
     assert torch.equal(curves.insertion, inserted[:, grid].double())  # top1: 1 where the class is the predicted one
@@ -104,13 +107,13 @@ def test_against_every_number_of_features(frame, shape, tied, steps, recorder):
 def test_the_sufficient_input_is_predicted_and_a_feature_less_is_not(frame, shape, tied, recorder):
     model, x = recorder(*shape), inputs(shape)
     e = ranked(model, x, frame)
-    found = static(model, x, e, 8, tied=tied)
+    found = static(model, x, e, 8, protocol=Protocol(tied=tied))
     assert found.insertion.share.isfinite().all() and (found.insertion.share > 0).any()
     assert torch.equal(model(found.sufficient).argmax(1), e.target)
     features = e.attributions.pack()[0][0].numel() // (shape[0] if tied else 1)
     for i, share in enumerate(found.insertion.share.tolist()):
         shares = [share, max(share - 1 / features, 0)]
-        enough, less = (p[i] for p in metrics.perturbed(x, e, shares, tied=tied)[0])
+        enough, less = (p[i] for p in metrics.perturbed(x, e, shares, protocol=Protocol(tied=tied))[0])
         torch.testing.assert_close(found.sufficient[i], enough, rtol=0, atol=1e-12)
         assert share == 0 or model(less[None]).argmax() != e.target[i]
 
@@ -189,9 +192,9 @@ def thresholded(weight, least):
 @pytest.mark.parametrize(
     "weight, least, control, ranking, insertion, deletion",
     [
-        ([1.0, 0.0, 8.0, 0.5], 10.0, False, None, [0, 0, 1, 1, 1], [1, 0, 0, 0, 0]),  # terms 8, 3, 2.5, 0
-        ([1.0, 0.0, 8.0, 0.5], 10.0, True, None, [0, 0, 0, 0, 1], [1, 1, 1, 0, 0]),  # terms 2.5, 0, 3, 8
-        ([1.0, 1.0, 1.0, 1.0], 4.5, False, None, [0, 1, 0, 0, 1], [1, 0, 0, 0, 0]),  # terms 5, -4, 3, 1
+        ([1.0, 0.0, 8.0, 0.5], 10.0, False, "absolute", [0, 0, 1, 1, 1], [1, 0, 0, 0, 0]),  # terms 8, 3, 2.5, 0
+        ([1.0, 0.0, 8.0, 0.5], 10.0, True, "absolute", [0, 0, 0, 0, 1], [1, 1, 1, 0, 0]),  # terms 2.5, 0, 3, 8
+        ([1.0, 1.0, 1.0, 1.0], 4.5, False, "absolute", [0, 1, 0, 0, 1], [1, 0, 0, 0, 0]),  # terms 5, -4, 3, 1
         ([1.0, 1.0, 1.0, 1.0], 4.5, False, "signed", [0, 1, 1, 1, 1], [1, 0, 0, 0, 0]),  # terms 5, 3, 1, -4
     ],
 )
@@ -200,7 +203,7 @@ def test_rankings_by_hand(weight, least, control, ranking, insertion, deletion):
     e = wam.integrated_gradients(model, x, 0, frame=wam.Pixel(), steps=1)
     e = controls.magnitude(e) if control else e
     for steps in (1, 2, 4):
-        found = static(model, x, e, steps, ranking=ranking)
+        found = static(model, x, e, steps, protocol=Protocol(ranking))
         if steps == 4:
             assert (found.curves.insertion.tolist(), found.curves.deletion.tolist()) == ([insertion], [deletion])
         assert_quantile(found.insertion, torch.tensor([insertion]) > 0, steps)
@@ -212,10 +215,12 @@ def test_tied_and_one_channel_attributions_agree(recorder):
     model, x = recorder(*shape), inputs(shape)
     e = ranked(model, x, frame)
     one = replace(e, attributions=e.attributions.map(lambda b: b.abs().sum(1, keepdim=True)))
-    tied, same, each = (static(model, x, a, 9, tied=t) for a, t in ((e, True), (one, None), (e, False)))
+    tied, same, each = (
+        static(model, x, a, 9, protocol=Protocol(tied=t)) for a, t in ((e, True), (one, False), (e, False))
+    )
     assert torch.equal(tied.insertion.share, same.insertion.share) and torch.equal(tied.sufficient, same.sufficient)
     assert not torch.equal(tied.insertion.share, each.insertion.share)
-    dark = static(model, x, e, 9, baseline="mean")
+    dark = static(model, x, e, 9, protocol=Protocol(baseline="mean"))
     assert not torch.equal(dark.sufficient, each.sufficient)
 
 

@@ -3,6 +3,7 @@
 import re
 import shutil
 import subprocess
+import sys
 import tomllib
 from importlib import metadata
 from pathlib import Path
@@ -27,34 +28,22 @@ ADDRESS = CONFIG["repository"]["url"]
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 SCRIPTS = sorted((ROOT / "notebooks").glob("*.py"))
 
-# The first cell of every chapter. Colab brings torch, torchvision, torchaudio and numpy, which must stay as
-# they are: the package comes without its dependencies, and only what Colab lacks is named.
-SETUP = f"""\
-import sys
+# The first cell of every chapter. What it does is tried by `make colab`.
+SETUP = r"""import sys
 
-if "google.colab" in sys.modules:  # Colab brings torch and numpy; they stay as they are
+if "google.colab" in sys.modules:  # install what is missing; torch and numpy stay as Colab brings them
+    import re
     import subprocess
+    from importlib import metadata
 
     pip = [sys.executable, "-m", "pip", "install", "--quiet"]
-    needed = ["captum>=0.9", "ptwt>=1.0.1", "soundfile>=0.12", "tflite>=2.18", "timm>=1.0.9", "torchcam>=0.5"]
-    subprocess.run([*pip, *needed], check=True)
-    subprocess.run([*pip, "--no-deps", "git+{ADDRESS}"], check=True)"""
-ON_COLAB = {
-    "filelock",
-    "joblib",
-    "matplotlib",
-    "numpy",
-    "pandas",
-    "pillow",
-    "pyarrow",
-    "pywavelets",
-    "safetensors",
-    "scipy",
-    "torch",
-    "torchaudio",
-    "torchvision",
-    "tqdm",
-}
+    subprocess.run([*pip, "--no-deps", "git+ADDRESS"], check=True)
+    stay = {"numpy", "torch", "torchaudio", "torchvision"}
+    kept = [f"{d.name}=={d.version}" for d in metadata.distributions() if d.name in stay]
+    needed = [r for r in metadata.requires("wam") if "extra" not in r and re.split(r"\W", r)[0] not in stay]
+    subprocess.run([*pip, "-c", "/dev/stdin", *needed], input="\n".join(kept), text=True, check=True)""".replace(
+    "ADDRESS", ADDRESS
+)
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 
@@ -149,10 +138,20 @@ def test_setup_cell_installs_from_the_configured_address(path):
     assert first.metadata.tags == ["remove-cell"]
 
 
-def test_setup_cell_brings_what_colab_lacks():
-    named = {Requirement(r).name for r in re.findall(r'"(\w+>=[\d.]+)"', SETUP)}
-    assert named | ON_COLAB == {canonicalize_name(r.name) for r in requirements()}
-    assert not named & {"torch", "torchaudio", "torchvision", "numpy"}
+def test_setup_cell_installs_everything_but_torch_and_numpy(monkeypatch):
+    """The commands of pip that it would run: `make colab` runs them."""
+    commands, kept = [], []
+    monkeypatch.setitem(sys.modules, "google.colab", sys)
+    monkeypatch.setattr(
+        subprocess, "run", lambda command, **options: (commands.append(command[5:]), kept.append(options.get("input")))
+    )
+    exec(SETUP, {})
+    (*package, address), (option, file, *needed) = commands
+    assert package == ["--no-deps"] and address == f"git+{ADDRESS}" and (option, file) == ("-c", "/dev/stdin")
+    colabs = {"torch", "torchaudio", "torchvision", "numpy"}
+    assert set(kept[1].split("\n")) == {f"{name}=={metadata.version(name)}" for name in colabs}
+    assert {Requirement(r).name for r in needed} | colabs == {r.name for r in requirements()}
+    assert not {Requirement(r).name for r in needed} & colabs
 
 
 @every_notebook
@@ -215,7 +214,7 @@ def test_environment_installs_the_same():
 
 
 def test_version_is_in_one_place():
-    assert PROJECT["project"]["dynamic"] == ["version"] and "version" not in CITATION
+    assert "version" in PROJECT["project"]["dynamic"] and "version" not in CITATION
     assert PROJECT["tool"]["setuptools"]["dynamic"]["version"] == {"attr": "wam.__version__"}
     declared = [p for p in (ROOT / "wam").glob("*.py") if re.search(r"^__version__\s*=", p.read_text(), re.M)]
     assert declared == [ROOT / "wam" / "__init__.py"]
@@ -247,12 +246,14 @@ def test_citation_names_the_paper():
 
 
 @pytest.mark.parametrize("path", sorted((ROOT / ".github" / "workflows").glob("*.yml")), ids=lambda p: p.stem)
-def test_workflow_runs_targets_that_exist(path):
+def test_workflow_runs_what_exists(path):
     """Their form is checked by `make lint`; here that they agree with the Makefile and the package."""
     targets = set(re.findall(r"^([\w-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
     jobs = yaml.safe_load(path.read_text())["jobs"]
     called = [s["run"].split()[1] for job in jobs.values() for s in job["steps"] if s.get("run", "").startswith("make")]
     assert called and set(called) <= targets
+    for name in re.findall(r"'([\w./*-]+)'", " ".join(re.findall(r"hashFiles\((.*?)\)", path.read_text()))):
+        assert list(ROOT.glob(name)), f"the key of a cache is made of {name}, which does not exist"
     for job in jobs.values():
         assert job["timeout-minutes"] <= 90
         for python in job.get("strategy", {}).get("matrix", {}).get("python", []):

@@ -125,7 +125,7 @@ def test_in_inference_mode_the_copy_can_still_be_differentiated():
 
 
 def test_what_is_not_a_network_is_refused():
-    with pytest.raises(TypeError, match="only a torch.nn.Module has parameters to draw anew, got function"):
+    with pytest.raises(TypeError, match="only a torch.nn.Module has parameters, got function"):
         randomize(lambda x: x)
     with pytest.raises(ValueError, match="seed must be an integer of at least 0, got -1"):
         randomize(nn.Linear(2, 2), -1)

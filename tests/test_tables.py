@@ -5,6 +5,7 @@ import inspect
 import re
 import subprocess
 import sys
+from concurrent.futures import BrokenExecutor
 
 import numpy as np
 import pandas as pd
@@ -315,7 +316,7 @@ TINY = ["--models", "mobilenet_v2", "--n", "1", "--steps", "2", "--subsets", "3"
 def shell(tmp_path_factory):
     """A photograph on a real network, in another process."""
     out = tmp_path_factory.mktemp("shell")
-    command = [sys.executable, "-W", "error::RuntimeWarning", "-m", "wam.benchmark", *TINY, "--jobs", "2"]
+    command = [sys.executable, "-W", "error::RuntimeWarning", "-m", "wam", "tables", *TINY, "--jobs", "2"]
     return out, subprocess.run([*command, "--out", str(out)], capture_output=True, text=True)
 
 
@@ -341,13 +342,13 @@ def test_the_same_command_continues(shell, capsys, monkeypatch):
         raise AssertionError("computed again")
 
     monkeypatch.setattr(benchmark, "_attempt", never)
-    assert cli.main([*TINY, "--out", str(out)]) == 0  # --jobs does not matter
+    assert cli.main(["tables", *TINY, "--out", str(out)]) == 0  # --jobs does not matter
     assert capsys.readouterr().out == done.stdout
 
 
 def test_help_names_every_option(capsys):
     with pytest.raises(SystemExit, match="0"):
-        cli.main(["--help"])
+        cli.main(["tables", "--help"])
     text = capsys.readouterr().out
     known = ["models", "images", "n", "steps", "subsets", "samples", "wavelet", "levels", "jobs", "threads"]
     known += ["device", "max-batch", "seed", "out"]
@@ -361,7 +362,7 @@ def test_help_names_every_option(capsys):
         (["--wavelet", "harr"], "error: unknown discrete wavelet 'harr'; did you mean haar"),
         (["--levels", "9"], "error: 9 levels of haar do not fit"),
         (["--device", "abacus"], "error: device 'abacus' cannot be used: "),
-        (["--n", "21"], "error: n = 21 images asked for: give a number from 1 to 20"),
+        (["--n", "21"], "error: n = 21 images asked for: there are 20"),
         (["--images", "nowhere"], "error: nowhere is not a folder."),
         (["--images", "."], "error: . holds no ImageNet validation images."),
         (["--jobs", "0"], "n_jobs"),
@@ -369,7 +370,7 @@ def test_help_names_every_option(capsys):
 )
 def test_wrong_arguments_are_one_error(arguments, message, capsys, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert cli.main([*TINY[:4], *arguments, "--out", str(tmp_path)]) == 2
+    assert cli.main(["tables", *TINY[:4], *arguments, "--out", str(tmp_path)]) == 2
     error = capsys.readouterr().err.splitlines()
     assert any(message in line for line in error) and not any("Traceback" in line for line in error)
 
@@ -377,7 +378,7 @@ def test_wrong_arguments_are_one_error(arguments, message, capsys, tmp_path, mon
 @pytest.mark.parametrize("arguments", [["--steps", "0"], ["--n", "few"], ["--seed", "-1"], ["--subsets", "2"], []])
 def test_wrong_numbers_and_missing_options_exit_with_2(arguments, capsys, tmp_path):
     with pytest.raises(SystemExit, match="2"):
-        cli.main([*arguments, *(["--out", str(tmp_path)] if arguments else [])])
+        cli.main(["tables", *arguments, *(["--out", str(tmp_path)] if arguments else [])])
     text = capsys.readouterr().err
     assert ("must be a whole number of at least" if arguments else "required: --out") in text
 
@@ -387,9 +388,9 @@ def test_interrupted_failed_and_killed_from_a_shell(classifier, tmp_path, capsys
         raise KeyboardInterrupt
 
     def killed(*arguments, **options):
-        raise cli.BrokenExecutor("a worker is gone")
+        raise BrokenExecutor("a worker is gone")
 
-    arguments = ["--models", "small", "--n", "2", "--levels", "1", "--out", str(tmp_path)]
+    arguments = ["tables", "--models", "small", "--n", "2", "--levels", "1", "--out", str(tmp_path)]
     with monkeypatch.context() as patch:
         patch.setattr(benchmark, "run", stopped)
         assert cli.main(arguments) == 130

@@ -1,12 +1,14 @@
 """The Wavelet Attribution Method: a classifier differentiated with respect to the coefficients of its input."""
 
 from importlib import import_module
+from typing import TYPE_CHECKING
 
-from wam.attribution import integrated_gradients, saliency, smoothgrad
-from wam.coefficients import Coefficients
-from wam.explanation import Explanation, load
-from wam.fourier import Fourier
-from wam.frames import Frame, Pixel, Wavelet
+if TYPE_CHECKING:
+    from wam.attribution import integrated_gradients, saliency, smoothgrad
+    from wam.coefficients import Coefficients
+    from wam.explanation import Explanation, load
+    from wam.fourier import Fourier
+    from wam.frames import Frame, Pixel, Wavelet
 
 __version__ = "0.1.0"
 
@@ -23,27 +25,54 @@ __all__ = [
     "smoothgrad",
 ]
 
+_HOME = {
+    "Coefficients": "coefficients",
+    "Explanation": "explanation",
+    "Fourier": "fourier",
+    "Frame": "frames",
+    "Pixel": "frames",
+    "Wavelet": "frames",
+    "integrated_gradients": "attribution",
+    "load": "explanation",
+    "saliency": "attribution",
+    "smoothgrad": "attribution",
+}
+
 _ON_DEMAND = (
+    "adapters",
     "adversarial",
     "agreement",
     "assets",
+    "attribution",
     "audio",
     "baselines",
     "benchmark",
     "book",
+    "captum",
     "catalogue",
     "charts",
     "checkpoints",
+    "checks",
     "classifier",
     "cli",
     "clips",
+    "coefficients",
     "comparison",
     "content",
     "controls",
     "cubes",
     "data",
     "examples",
+    "explanation",
     "explorer",
+    "fidelity",
+    "files",
+    "fourier",
+    "frames",
+    "front_ends",
+    "gradients",
+    "inputs",
+    "layers",
     "metrics",
     "minimal",
     "models",
@@ -54,12 +83,15 @@ _ON_DEMAND = (
     "player",
     "plots",
     "protocol",
+    "quadrature",
     "quantiles",
     "randomization",
     "recipes",
     "records",
     "released",
+    "report",
     "sanity",
+    "scoring",
     "sound_models",
     "sounds",
     "spectra",
@@ -75,7 +107,10 @@ _ON_DEMAND = (
 
 
 def __getattr__(name: str):
-    """Import what the method itself does not need (networks, data, figures) only when it is first used."""
+    """Import everything when it is first used: torch too, so that the command line answers at once."""
+    if name in _HOME:
+        globals()[name] = value = getattr(import_module(f"wam.{_HOME[name]}"), name)
+        return value
     if name in _ON_DEMAND:
         return import_module(f"wam.{name}")
     raise AttributeError(f"module 'wam' has no attribute {name!r}")

@@ -74,12 +74,8 @@ class Attack:
 
     Parameters
     ----------
-    radius
-        :math:`\epsilon`, for pictures from 0 to 1.
-    step
-        Of a gradient step.
-    steps
-        Their number.
+    radius, step, steps
+        :math:`\epsilon`, for pictures from 0 to 1; of a gradient step; their number.
 
     References
     ----------
@@ -106,10 +102,8 @@ class Free:
 
     Parameters
     ----------
-    radius
-        :math:`\epsilon`, for pictures from 0 to 1.
-    replays
-        How often a minibatch is used.
+    radius, replays
+        :math:`\epsilon`, for pictures from 0 to 1; how often a minibatch is used.
 
     Notes
     -----
@@ -170,8 +164,6 @@ def robust_accuracy(
         Steps of the attack, and pictures at once.
     seed
         Of the random starts, which depend on ``batch``, too. The caller's generator is left alone.
-    progress
-        Show a bar with the time left.
 
     Raises
     ------
@@ -211,9 +203,7 @@ def robust_accuracy(
             x, y = x.to(like), y.to(like.device)
             if not (x.min() >= PICTURE[0] and x.max() <= PICTURE[1]):
                 found = f"from {float(x.min()):g} to {float(x.max()):g}"
-                raise ValueError(
-                    f"pictures must have values from 0 to 1, got values {found}; put a normalisation inside the model"
-                )
+                raise ValueError(f"pictures must have values from 0 to 1, got values {found}; normalise in the model")
             with torch.no_grad():
                 clean = model(x).argmax(1) == y
             *_, fooled = attack(attacked, x, y, epsilons=radius)
@@ -223,46 +213,18 @@ def robust_accuracy(
 
 
 def check_radius(radius: float) -> float:
-    """``radius`` if an attack can have it.
-
-    Raises
-    ------
-    ValueError
-        If it is not above 0 and at most 1.
-
-    Examples
-    --------
-    >>> from wam.adversarial import check_radius
-    >>> check_radius(8)
-    Traceback (most recent call last):
-    ...
-    ValueError: radius must be above 0 and at most 1, for pictures from 0 to 1, got 8 (write 8 of 255 as 8/255)
-    """
+    """``radius`` if it is above 0 and at most 1, or a ``ValueError``."""
     if isinstance(radius, bool) or not 0 < radius <= 1:
-        raise ValueError(
-            f"radius must be above 0 and at most 1, for pictures from 0 to 1, got {radius!r} (write 8 of 255 as 8/255)"
-        )
+        what = f"radius must be above 0 and at most 1, for pictures from 0 to 1, got {radius!r}"
+        raise ValueError(f"{what} (write 8 of 255 as 8/255)")
     return radius
 
 
 def attack_library() -> ModuleType:
-    """Foolbox, which is imported when it is needed.
-
-    Raises
-    ------
-    ImportError
-        If it is not installed, or cannot be imported.
-
-    Examples
-    --------
-    >>> from wam.adversarial import attack_library
-    >>> attack_library().__name__
-    'foolbox'
-    """
+    """Foolbox, which is imported when it is needed; an ``ImportError`` that says how to install it."""
     try:
         import foolbox
     except ImportError as error:
-        raise ImportError(
-            f"robust accuracy is measured by Foolbox, which cannot be imported: {error}; pip install 'wam[attacks]'"
-        ) from error
+        what = f"robust accuracy is measured by Foolbox, which cannot be imported: {error}"
+        raise ImportError(f"{what}; pip install 'wam[attacks]'") from error
     return foolbox

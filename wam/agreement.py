@@ -22,8 +22,6 @@ from wam.explanation import Explanation
 KINDS = ("absolute", "signed")
 """What is compared: :math:`|\\gamma|`, as most figures show it, or :math:`\\gamma`."""
 
-STATISTICS = ("spearman", "pearson")
-
 _EXACT = 2**23  # up to here float32 holds every half
 
 
@@ -89,12 +87,7 @@ def spearman(a: Tensor, b: Tensor) -> Tensor:
 
 
 class Reference:
-    """An explanation to which others are compared, with what can be computed of it once.
-
-    Parameters
-    ----------
-    explanation
-        The explanation of a batch.
+    """The explanation of a batch to which others are compared, with what can be computed of it once.
 
     Examples
     --------
@@ -112,14 +105,9 @@ class Reference:
         self._standard = _standards(explanation)
 
     def agreement(self, other: Explanation) -> Mapping[Key, Tensor]:
-        """Every correlation with another explanation of the same inputs, ``(batch,)`` each.
+        """Every correlation with another explanation of the same inputs, ``(batch,)`` each; NaN where one is constant.
 
-        Where one of the two is constant the correlation is undefined: NaN, and not 0.
-
-        Raises
-        ------
-        ValueError
-            If the two do not have as many inputs and the same bands.
+        A ``ValueError`` if the two do not have as many inputs and the same bands.
         """
         mine = self._explanation
         if len(other) != len(mine):

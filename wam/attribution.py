@@ -136,19 +136,12 @@ def smoothgrad(
         As for :func:`saliency`: the mean of the gradients there.
     max_batch
         The largest number of inputs in one pass of the model, over samples and draws together; by default the
-        length of ``x``. Memory does not grow with ``samples``.
-    progress
-        Show a progress bar.
+        length of ``x``. Memory does not grow with ``samples``; gradients are added draw by draw.
 
     Raises
     ------
     TypeError, ValueError
         As :func:`saliency`; and if ``samples`` is not positive or ``noise`` is negative.
-
-    Notes
-    -----
-    Gradients are added draw by draw, so the result does not depend on ``max_batch`` beyond what the kernels of the
-    model do.
 
     Examples
     --------

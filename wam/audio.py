@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Sequence
 from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -66,13 +67,7 @@ class LogMel(nn.Module):
 
 
 def waveforms(x: Tensor, minimum: int, rate: int, like: Tensor) -> Tensor:
-    """``x``, if it is a batch ``(batch, 1, n)`` that a front end takes, in the dtype of its tables.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If it is not: another shape, fewer samples than the minimum, another dtype. The message says the fix.
-    """
+    """``x``, if it is a batch ``(batch, 1, n)`` that a front end takes, long enough and in the dtype of its tables."""
     if x.ndim != 3 or x.shape[1] != 1:
         raise ValueError(f"expected one channel, (batch, 1, n), got shape {tuple(x.shape)}; see Clip.mono()")
     if x.shape[2] < minimum:
@@ -117,12 +112,8 @@ def add_noise(clip: Clip, snr_db: float = 0.0, *, seed: int = 0, int16: bool = F
 def overlap(target: Clip, corrupting: Clip, gain: float = 0.2) -> Clip:
     """Mix two clips, each divided by its largest magnitude: ``target + gain * corrupting``, as the authors' code does.
 
-    The sum may exceed full scale, up to ``1 + gain``.
-
-    Raises
-    ------
-    ValueError
-        If they differ in rate, channels or length (the message says how to make them equal), or one is silent.
+    The sum may exceed full scale, up to ``1 + gain``. A ``ValueError`` if they differ in rate, channels or length (the
+    message says how to make them equal), or one is silent.
     """
     if target.rate != corrupting.rate:
         rates = f"{target.rate} Hz and {corrupting.rate} Hz"
@@ -150,15 +141,9 @@ def snr(estimate: Tensor, target: Tensor, *, scale_invariant: bool = False) -> T
         SI-SDR: the target is scaled to the projection of the estimate first, so that the level of the estimate does
         not matter (Le Roux et al., SDR: half-baked or well done?, 2019). NaN for a silent estimate, which has none.
 
-    Returns
-    -------
-    Tensor
-        ``(batch,)``, in ``float64``.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ, or a target is silent.
+    Notes
+    -----
+    The result is ``(batch,)``, in ``float64``. A ``ValueError`` if the shapes differ, or a target is silent.
     """
     if estimate.shape != target.shape or target.ndim != 3:
         shapes = f"{tuple(estimate.shape)} and {tuple(target.shape)}"
@@ -224,12 +209,10 @@ def _gain(magnitudes: Tensor, tau: Tensor, soft: bool, kept: Tensor | None = Non
     return (kept * m.any(1, keepdim=True)).view_as(magnitudes)
 
 
-def interpretation(
-    e: Explanation, *, fraction: float | None = None, threshold: float | None = None, soft: bool = False
-) -> Tensor:
+def interpretation(e: Explanation, **rule: Any) -> Tensor:
     """What the explained inputs sound like with what matters only, ``(batch, channels, n)``: their masked synthesis.
 
-    The parameters are those of :func:`mask`; what is removed is the input without this.
+    The rule is that of :func:`mask`, say ``fraction=0.1``; what is removed is the input without this.
 
     Examples
     --------
@@ -241,7 +224,7 @@ def interpretation(
     >>> torch.allclose(interpretation(e, fraction=1.0), x, atol=1e-5), interpretation(e, threshold=0.3).shape
     (True, torch.Size([1, 1, 256]))
     """
-    return e.frame.synthesis(mask(e, fraction=fraction, threshold=threshold, soft=soft) * e.coefficients)
+    return e.frame.synthesis(mask(e, **rule) * e.coefficients)
 
 
 def passed(gains: Coefficients, part: Tensor, frame: Frame) -> Tensor:
@@ -289,10 +272,9 @@ def levelled(sounds: Sequence[Tensor], *, match: bool = False, peak: float = 0.9
 
     Raises
     ------
-    ValueError
-        If the peak is not above 0 and at most 1 (full scale), or a sound is empty or holds NaN or infinite values.
-    TypeError
-        If a sound is not a tensor of floating point.
+    TypeError, ValueError
+        If the peak is not above 0 and at most 1 (full scale), or a sound is not a tensor of floating point, is empty or
+        holds NaN or infinite values.
 
     Examples
     --------

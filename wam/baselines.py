@@ -8,19 +8,18 @@ import warnings
 from collections.abc import Callable, Mapping
 from copy import deepcopy
 from operator import attrgetter
-from types import MappingProxyType
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wam.attribution import integrated_gradients, saliency, smoothgrad
-from wam.checks import finite, positive
+from wam.checks import finite
 from wam.explanation import Explanation
 from wam.frames import Pixel
-from wam.gradients import Target
-from wam.layers import find
-from wam.scoring import as_target, frozen, predict, scores, select
+from wam.gradients import Target, checked
+from wam.layers import Layer, find
+from wam.scoring import frozen, predict, scores, select
 
 SAMPLES = 50
 """How many noisy copies the paper's SmoothGrad on pixels takes (twice those of WAM-SG)."""
@@ -30,16 +29,11 @@ _LAYERS: Mapping[tuple[str, str], Callable[[nn.Module], nn.Module]] = {
     ("timm", "EfficientNet"): attrgetter("bn2"),
     ("timm", "ResNet"): attrgetter("layer4"),
     ("timm", "VisionTransformer"): lambda network: network.blocks[-1].norm1,  # behind it patches have no gradient
-    ("torchvision", "ConvNeXt"): attrgetter("features"),
-    ("torchvision", "EfficientNet"): attrgetter("features"),
-    ("torchvision", "MobileNetV2"): attrgetter("features"),
-    ("torchvision", "ResNet"): attrgetter("layer4"),
-    ("torchvision", "VideoResNet"): attrgetter("layer4"),
-    ("wam", "KumarCNN"): attrgetter("features"),
+    **{("torchvision", name): attrgetter("features") for name in ("ConvNeXt", "EfficientNet", "MobileNetV2")},
+    **{("torchvision", name): attrgetter("layer4") for name in ("ResNet", "VideoResNet")},
+    **{("wam", name): attrgetter("features") for name in ("KumarCNN", "YAMNet")},
     ("wam", "VoxelCNN"): lambda network: network.features[5],  # before the last pooling
-    ("wam", "YAMNet"): attrgetter("features"),
 }
-_INTERPOLATION = {1: "linear", 2: "bilinear", 3: "trilinear"}
 
 
 def guided_backpropagation(
@@ -59,17 +53,14 @@ def guided_backpropagation(
 
     Raises
     ------
-    TypeError
-        If ``model`` is not a :class:`torch.nn.Module`.
-    ValueError
-        If it has no ReLU. Where there are other activations (GELU, SiLU), guided backpropagation is not defined, and
-        Captum would return the plain gradient.
+    TypeError, ValueError
+        If ``model`` is not a :class:`torch.nn.Module`, or has no ReLU: for other activations (GELU, SiLU) guided
+        backpropagation is not defined, and Captum would return the plain gradient.
 
     Notes
     -----
-    Captum knows :class:`torch.nn.ReLU` alone and would pass a ReLU6 by in silence. In the copy every ReLU6 (and every
-    ``Hardtanh`` from 0) is the same function written with a ReLU. A ``torch.nn.functional.relu`` cannot be found, and
-    its gradient stays as it is.
+    Captum would pass a ReLU6 by in silence; in the copy every ReLU6 (and every ``Hardtanh`` from 0) is written with a
+    ReLU. A ``torch.nn.functional.relu`` cannot be found, and its gradient stays as it is.
 
     Examples
     --------
@@ -86,24 +77,18 @@ def guided_backpropagation(
     from captum.attr import GuidedBackprop
 
     x, target, max_batch = _checked(model, x, target, max_batch)
-    found = []
     with torch.inference_mode(False), warnings.catch_warnings(), frozen(guided := _with_plain_relus(model)):
         warnings.filterwarnings("ignore", "Setting backward hooks on ReLU activations")
         score, target = predict(guided, x, target, max_batch)
         captum = GuidedBackprop(guided)
-        for part in _parts(x, max_batch):
-            found.append(captum.attribute(x[part].clone().requires_grad_(True), target=target[part]).detach())
+        pairs = zip(x.split(max_batch), target.split(max_batch))
+        found = [captum.attribute(part.clone().requires_grad_(), target=classes).detach() for part, classes in pairs]
     g = finite(torch.cat(found), "the guided gradient")
     return _explained(g, x, target, score, "guided backpropagation", {})
 
 
 def gradcam(
-    model: nn.Module,
-    x: Tensor,
-    target: Target = None,
-    *,
-    layer: nn.Module | str | None = None,
-    max_batch: int | None = None,
+    model: nn.Module, x: Tensor, target: Target = None, *, layer: Layer | None = None, max_batch: int | None = None
 ) -> Explanation:
     r"""The activations of a late layer, weighted by their mean gradients (torchcam's implementation).
 
@@ -111,8 +96,7 @@ def gradcam(
               w_k = \frac{1}{n} \sum_i \frac{\partial f_c}{\partial A_{k,i}}
 
     over the channels :math:`k` and the :math:`n` places :math:`i` of the layer, interpolated linearly to the size of
-    the input. The map is not rescaled; it is zero everywhere where no place speaks for the class. The attributions
-    have one channel, ``(batch, 1, *spatial)``, the coefficients are ``x`` with all of its channels.
+    the input and not rescaled. The attributions have one channel, ``(batch, 1, *spatial)``.
 
     Parameters
     ----------
@@ -123,20 +107,16 @@ def gradcam(
     layer
         A module of the model, or its dotted name, whose output is ``(batch, channels, *spatial)`` in as many
         dimensions as ``x``, or the tokens ``(batch, tokens, channels)`` of a timm transformer, whose class and other
-        prefix tokens are then left out. The maps of the patches of :class:`wam.yamnet.YAMNet` and the gradients there
-        are laid out along time first (:meth:`wam.yamnet.YAMNet.lay_out`).
-
-        ``None`` is the last such layer before pooling of a ConvNeXt, EfficientNet or ResNet (timm and torchvision;
-        timm's EfficientNet includes EfficientNet-Lite and MobileNetV2), of torchvision's MobileNetV2, and of YAMNet
-        and :class:`wam.sound_models.KumarCNN`, whose inputs are spectrograms; and the first normalisation in the last
-        block of timm's vision transformers (DeiT, ViT).
+        prefix tokens are then left out. Maps of the patches of :class:`wam.yamnet.YAMNet` are laid out along time first
+        (:meth:`wam.yamnet.YAMNet.lay_out`). ``None`` is the last such layer before pooling of a ConvNeXt, EfficientNet
+        or ResNet (timm and torchvision), MobileNetV2 or the networks of this package, and the first normalisation in
+        the last block of timm's vision transformers (DeiT, ViT).
 
     Raises
     ------
-    TypeError
-        If ``model`` is not a :class:`torch.nn.Module`.
-    ValueError
-        If no default layer is known, ``layer`` is not in the model, or its output is not a map.
+    TypeError, ValueError
+        If ``model`` is not a :class:`torch.nn.Module`, no default layer is known, ``layer`` is not in the model, or its
+        output is not a map.
 
     Examples
     --------
@@ -155,12 +135,7 @@ def gradcam(
 
 
 def gradcam_plus_plus(
-    model: nn.Module,
-    x: Tensor,
-    target: Target = None,
-    *,
-    layer: nn.Module | str | None = None,
-    max_batch: int | None = None,
+    model: nn.Module, x: Tensor, target: Target = None, *, layer: Layer | None = None, max_batch: int | None = None
 ) -> Explanation:
     r"""GradCAM with the positive gradients of every channel weighted by place.
 
@@ -168,13 +143,13 @@ def gradcam_plus_plus(
               \alpha_{k,i} = \frac{g_{k,i}^2}{2 g_{k,i}^2 + g_{k,i}^3 \sum_j A_{k,j}}
               = \frac{1}{2 + g_{k,i} \sum_j A_{k,j}}, \qquad g = \frac{\partial f_c}{\partial A}
 
-    These are the published weights (the publication differentiates :math:`\exp f_c`, which multiplies the map of a
-    sample by that number). Parameters, results and errors are those of :func:`gradcam`.
+    Parameters, results and errors are those of :func:`gradcam`.
 
     Notes
     -----
-    torchcam 0.5 provides the layer's activations and gradients; its own weights are not the published ones but come
-    out as :math:`\sum_i \max(0, g_{k,i})^3`, because a division in place acts on a copy.
+    These are the published weights (the publication differentiates :math:`\exp f_c`, which multiplies the map of a
+    sample by that number). Those of torchcam 0.5 come out as :math:`\sum_i \max(0, g_{k,i})^3`, because a division in
+    place acts on a copy.
 
     The publication thinks of activations that are never negative. Where :math:`\sum_j A_{k,j} < 0` (layers that do not
     end in a ReLU, such as those of transformers) the denominator can come close to zero or be negative.
@@ -197,7 +172,7 @@ def _class_activation(
     model: nn.Module,
     x: Tensor,
     target: Target,
-    layer: nn.Module | str | None,
+    layer: Layer | None,
     max_batch: int | None,
     method: str,
     combine: Callable[[Tensor, Tensor], Tensor] | None = None,
@@ -206,22 +181,21 @@ def _class_activation(
     from torchcam.methods import GradCAM
 
     x, target, max_batch = _checked(model, x, target, max_batch)
-    if x.ndim - 2 not in _INTERPOLATION:
+    if x.ndim > 5:
         raise ValueError(f"{method} is for inputs of 1, 2 or 3 spatial axes, got shape {tuple(x.shape)}")
     name, layer = find(model, _default_layer(model) if layer is None else layer)
-
-    def as_map(output: Tensor) -> Tensor:
-        return _as_map(output, model, name, x)
 
     found = []
     with (
         torch.inference_mode(False),
         torch.enable_grad(),
         frozen(model),
-        GradCAM(model, layer, reshape_transform=as_map) as cam,
-        layer.register_forward_hook(_keep),
+        GradCAM(model, layer, reshape_transform=lambda output: _as_map(output, model, name, x)) as cam,
+        # what follows may work in place; torchcam holds the layer's own output
+        layer.register_forward_hook(lambda module, inputs, output: output.clone()),
     ):
-        for part in _parts(x, max_batch):
+        for start in range(0, len(x), max_batch):
+            part = slice(start, start + max_batch)
             cam.reset_hooks()
             output = scores(model, x[part].clone().requires_grad_(True))
             score, chosen = select(output, None if target is None else target[part].clone())
@@ -230,14 +204,12 @@ def _class_activation(
             maps = cam(chosen.tolist(), output, normalized=False)[0]
             g = finite(cam.hook_g[0], "the gradient")
             maps = maps if combine is None else combine(cam.hook_a[0], g)
-            maps = F.interpolate(maps[:, None], x.shape[2:], mode=_INTERPOLATION[x.ndim - 2], align_corners=False)
+            maps = F.interpolate(
+                maps[:, None], x.shape[2:], mode=("linear", "bilinear", "trilinear")[x.ndim - 3], align_corners=False
+            )
             found.append((maps, score.detach(), chosen))
     maps, score, target = map(torch.cat, zip(*found))
     return _explained(finite(maps, "the map"), x, target, score, method, {"layer": name})
-
-
-def _keep(module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
-    return output.clone()  # what follows may work in place; torchcam holds the layer's own output
 
 
 def _as_map(output: Tensor, model: nn.Module, name: str, x: Tensor) -> Tensor:
@@ -267,10 +239,8 @@ def _default_layer(model: nn.Module) -> nn.Module:
             if find is not None:
                 return find(module)
     known = ", ".join(sorted({name for _, name in _LAYERS}))
-    raise ValueError(
-        f"no default layer is known for {type(model).__name__} (only for {known}); pass "
-        "layer=, a module of the model or its dotted name: usually the last with a spatial output, before pooling"
-    )
+    what = f"no default layer is known for {type(model).__name__} (only for {known}); pass layer=, a module of it"
+    raise ValueError(f"{what} or its dotted name: usually the last with a spatial output, before pooling")
 
 
 class _Own(nn.Module):
@@ -293,30 +263,19 @@ def _with_plain_relus(model: nn.Module) -> nn.Module:
         found = True
     if not found:
         raise ValueError(
-            f"guided backpropagation changes the gradient at ReLUs, and {type(model).__name__} has no ReLU module: "
-            "for other activations it is undefined (it would equal saliency), and torch.nn.functional.relu cannot be "
-            "hooked; use another method, or write the ReLUs as modules"
+            f"guided backpropagation changes the gradient at ReLUs, and {type(model).__name__} has no ReLU module: it "
+            "would equal saliency. Use another method, or write ReLUs as modules, since functional.relu has no hook"
         )
     return copy
 
 
 def _checked(model: nn.Module, x: Tensor, target: Target, max_batch: int | None) -> tuple[Tensor, Tensor | None, int]:
-    """The inputs as a plain tensor of our own, one target per sample, and the size of a chunk; or an error."""
     if not isinstance(model, nn.Module):
         raise TypeError(f"this method looks inside the network: pass a torch.nn.Module, not {type(model).__name__}")
-    Pixel().check(x)
-    finite(x, "the input")
-    max_batch = len(x) if max_batch is None else positive(max_batch, "max_batch")
-    return x.detach().clone().as_subclass(Tensor), as_target(target, len(x), x.device), max_batch
+    return checked(model, x, target, Pixel(), max_batch)
 
 
-def _parts(x: Tensor, max_batch: int) -> list[slice]:
-    return [slice(start, start + max_batch) for start in range(0, len(x), max_batch)]
-
-
-def _explained(
-    values: Tensor, x: Tensor, target: Tensor, score: Tensor, method: str, settings: Mapping[str, str]
-) -> Explanation:
+def _explained(values: Tensor, x: Tensor, target: Tensor, score: Tensor, method: str, settings: dict) -> Explanation:
     frame = Pixel()
     return Explanation(frame.analysis(values), frame.analysis(x), target, score, frame, method, settings)
 
@@ -325,23 +284,19 @@ def _method(function: Callable[..., Explanation], **fixed) -> Callable[..., Expl
     """The function with the signature that all methods share; an option that it does not have is not passed on."""
     known = inspect.signature(function).parameters
 
-    def method(
-        model, x: Tensor, target: Target = None, *, max_batch: int | None = None, seed: int = 0, progress: bool = False
-    ) -> Explanation:
+    def method(model, x, target: Target = None, *, max_batch: int | None = None, seed: int = 0, progress: bool = False):
         options = {"max_batch": max_batch, "seed": seed, "progress": progress}
         return function(model, x, target, **fixed, **{name: options[name] for name in options if name in known})
 
     return method
 
 
-METHODS: Mapping[str, Callable[..., Explanation]] = MappingProxyType(
-    {
-        "Saliency": _method(saliency, frame=Pixel()),
-        "Integrated Gradients": _method(integrated_gradients, frame=Pixel()),
-        "GradCAM": _method(gradcam),
-        "GradCAM++": _method(gradcam_plus_plus),
-        "SmoothGrad": _method(smoothgrad, frame=Pixel(), samples=SAMPLES),
-        "Guided Backpropagation": _method(guided_backpropagation),
-    }
-)
+METHODS: Mapping[str, Callable[..., Explanation]] = {
+    "Saliency": _method(saliency, frame=Pixel()),
+    "Integrated Gradients": _method(integrated_gradients, frame=Pixel()),
+    "GradCAM": _method(gradcam),
+    "GradCAM++": _method(gradcam_plus_plus),
+    "SmoothGrad": _method(smoothgrad, frame=Pixel(), samples=SAMPLES),
+    "Guided Backpropagation": _method(guided_backpropagation),
+}
 """The paper's row names -> ``f(model, x, target=None, *, max_batch=None, seed=0, progress=False)``, an explanation."""

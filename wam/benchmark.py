@@ -1,7 +1,7 @@
 """Tables over many inputs: computed in parallel, continued after any interruption.
 
 :func:`run` maps a function over named cases and ends with one tidy table, which :mod:`wam.comparison` reads.
-``python -m wam.benchmark --help`` computes the paper's image tables (:mod:`wam.tables`) from a shell.
+``wam tables --help`` computes the paper's image tables (:mod:`wam.tables`) from a shell.
 """
 
 from __future__ import annotations
@@ -269,9 +269,3 @@ def _finished(file: Path, key: str) -> pa.Table | None:
 
 def _write(table: pa.Table, path: Path) -> None:
     pq.write_table(table, path, write_page_checksum=True)
-
-
-if __name__ == "__main__":
-    from wam.cli import main
-
-    sys.exit(main())

@@ -14,8 +14,6 @@ import os
 import platform
 import random
 import subprocess
-import sys
-import tempfile
 import time
 import uuid
 from collections.abc import Mapping, Sequence
@@ -32,7 +30,7 @@ from IPython.display import HTML, Markdown, display
 from matplotlib.figure import Figure
 from PIL import Image
 
-from wam import __version__, plots
+from wam import __version__, files, plots
 
 VERDICTS = ("reproduced", "partly", "not reproduced", "not testable here")
 """What a row of the ledger may say about a claim of the paper."""
@@ -147,6 +145,23 @@ def img(fig: Figure, alt: str, shown: bool = True) -> str:
     )
 
 
+def say(text: str) -> None:
+    """Show a sentence of Markdown that holds numbers of the run."""
+    display(Markdown(text))
+
+
+def span(row: Mapping[str, float], digits: int = 2, sign: str = "", scale: float = 1.0) -> str:
+    """A mean with its interval, as text, from a row of :func:`wam.comparison.summary`.
+
+    >>> from wam.book import span
+    >>> span({"mean": 0.123, "low": -0.001, "high": 0.25}), span({"mean": 0.1, "low": 0, "high": 0.2}, 0, "+", 100)
+    ('0.12 [0.00, 0.25]', '+10 [+0, +20]')
+    """
+    values = (round(scale * float(row[name]), digits) + 0.0 for name in ("mean", "low", "high"))
+    mean, low, high = (f"{value:{sign}.{digits}f}" for value in values)
+    return f"{mean} [{low}, {high}]"
+
+
 def compare(rows: Sequence[Mapping[str, Any]], where: str | None = None) -> None:
     """Show the table "paper and here", and :func:`record` its rows.
 
@@ -182,7 +197,7 @@ def table(head: Sequence[Any], rows: Sequence[Sequence[Any]], title: str | None 
     for row in rows:
         if len(row) != len(head):
             raise ValueError(f"{len(row)} cells for {len(head)} columns: {row}")
-    columns = "".join(f'<th scope="col">{escape(_text(cell))}</th>' for cell in head)
+    columns = "".join(f'<th scope="col">{escape(name)}</th>' if name else "<td></td>" for name in map(_text, head))
     body = "".join("<tr>" + "".join(f"<td>{escape(_text(cell))}</td>" for cell in row) + "</tr>" for row in rows)
     if title:
         display(Markdown(title))
@@ -223,29 +238,10 @@ def record(where: str, claim: str, paper: Any, here: Any, verdict: str, differen
         if _chapter["name"] is None:
             raise ValueError("no chapter was started: call wam.book.start(chapter=...) first")
         page = {"chapter": _chapter["name"], "provenance": _provenance(), "rows": list(_chapter["rows"].values())}
-        _write(Path(folder) / f"{_chapter['name']}.json", json.dumps(page, indent=1, ensure_ascii=False))
-
-
-def ledger(folder: str | os.PathLike) -> str:
-    """The results in Markdown: how many claims have which verdict, a table per chapter, and below it its provenance.
-
-    Raises
-    ------
-    FileNotFoundError
-        If no chapter has recorded rows in ``folder``.
-    """
-    pages = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(Path(folder).glob("*.json"))]
-    verdicts = [row["verdict"] for page in pages for row in page["rows"]]
-    if not verdicts:
-        raise FileNotFoundError(f"no results in {folder}: run the chapters first (make execute)")
-    counts = ", ".join(f"{verdicts.count(verdict)} {verdict}" for verdict in VERDICTS)
-    lines = [f"Claims measured: {len(verdicts)}, of which {counts}."]
-    for page in pages:
-        name, columns = page["chapter"], page["rows"][0]
-        lines += ["", f"## [{_cell(name)}](../notebooks/{name})", "", f"| {' | '.join(columns)} |", "| --- " * 6 + "|"]
-        lines += ["| " + " | ".join(map(_cell, row.values())) + " |" for row in page["rows"]]
-        lines += ["", *(f"- {_cell(f'{key}: {value}')}" for key, value in page["provenance"].items())]
-    return "\n".join(lines) + "\n"
+        text = json.dumps(page, indent=1, ensure_ascii=False)
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        path = Path(folder) / f"{_chapter['name']}.json"
+        files.replace(path, lambda scratch: scratch.write_text(text, encoding="utf-8"))
 
 
 def _provenance() -> dict[str, Any]:
@@ -270,35 +266,3 @@ def _provenance() -> dict[str, Any]:
 def _text(value: Any) -> str:
     value = value.item() if hasattr(value, "item") else value
     return "–" if value is None else f"{value:.3g}" if isinstance(value, float) else str(value)
-
-
-def _cell(text: str) -> str:
-    for character in "\\`*_|$[]":
-        text = text.replace(character, f"\\{character}")
-    return " ".join(escape(text, quote=False).split())
-
-
-def _write(path: Path, text: str) -> None:
-    """Write a file as a whole: an interrupted write leaves what was there before."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    handle, scratch = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with open(handle, "w", encoding="utf-8") as file:
-            file.write(text)
-        os.replace(scratch, path)
-    finally:
-        Path(scratch).unlink(missing_ok=True)
-
-
-def main(arguments: Sequence[str]) -> None:
-    """``python -m wam.book LEDGER_DIR OUT.md``: render the ledger."""
-    if len(arguments) != 2:
-        sys.exit("usage: python -m wam.book LEDGER_DIR OUT.md")
-    try:
-        _write(Path(arguments[1]), ledger(arguments[0]))
-    except FileNotFoundError as error:
-        sys.exit(f"error: {error}")
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])

@@ -1,6 +1,6 @@
-"""Charts of means with their intervals (:func:`wam.comparison.summary`): lines over ordered steps, and grouped bars.
+"""Charts of means with their intervals (:func:`wam.comparison.summary`), and of shares per scale.
 
-Each comes as ``(Figure, alt)``; the alternative text lists the values that are drawn.
+:func:`lines` and :func:`bars` come as ``(Figure, alt)``; the alternative text lists the values that are drawn.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import pandas as pd
 from matplotlib import rc_context
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
-from wam.plots import COLOURS, WIDTH, style
+from wam.explanation import Explanation
+from wam.plots import COLOURS, WIDTH, _array, _listed, _scale, style
 
 _MARKS = "osD^vPX"
 _DASHES = ("-", "--", "-.", ":")
@@ -25,7 +27,6 @@ def lines(
     series: str,
     *,
     ylabel: str,
-    xlabel: str = "",
     names: Mapping[str, str] | None = None,
     limits: tuple[float, float] | None = None,
     height: float = 4.0,
@@ -38,8 +39,8 @@ def lines(
         A summary: the columns ``x``, ``series``, ``mean``, ``low`` and ``high``. A missing mean leaves a gap.
     x, series
         The column of the steps, and that of the lines. Equal names of different steps would be one: number them.
-    ylabel, xlabel
-        Names of the axes.
+    ylabel
+        Name of the vertical axis.
     names
         What to write for a step, by its value in ``x``.
     limits
@@ -76,10 +77,9 @@ def lines(
             ax.fill_between(at, part["low"], part["high"], color=look["color"], alpha=0.18, linewidth=0)
             said.append(f"{label}: " + ", ".join(f"{names[s]} {m:.2f}" for s, m in zip(part[x], part["mean"])))
         long = max(len(names[step]) for step in steps) > 3
-        ax.set_xticks(
-            range(len(steps)), [names[s] for s in steps], rotation=60 if long else 0, ha="right" if long else "center"
-        )
-        ax.set(xlabel=xlabel, ylabel=ylabel)
+        turned = {"rotation": 60, "ha": "right"} if long else {}
+        ax.set_xticks(range(len(steps)), [names[s] for s in steps], **turned)
+        ax.set_ylabel(ylabel)
         if limits:
             ax.set_ylim(*limits)
         ax.grid(axis="y")
@@ -93,14 +93,11 @@ def bars(
     series: str,
     *,
     ylabel: str,
-    xlabel: str = "",
     names: Mapping[str, str] | None = None,
-    percent: bool = True,
-    height: float = 3.4,
 ) -> tuple[Figure, str]:
     """Grouped bars: a group per value of ``x``, in the order of the table, a colour per series, whiskers for intervals.
 
-    Parameters, errors and result are those of :func:`lines`; ``percent`` writes the vertical axis in percent.
+    Parameters, errors and result are those of :func:`lines`; means are shares, written in percent.
 
     Examples
     --------
@@ -114,7 +111,7 @@ def bars(
     names = {step: str(step) for step in steps} | dict(names or {})
     width, said = 0.84 / len(labels), []
     with rc_context(style()):
-        figure = Figure(figsize=(WIDTH, height), layout="constrained")
+        figure = Figure(figsize=(WIDTH, 3.4), layout="constrained")
         ax = figure.subplots()
         for i, label in enumerate(labels):
             part = table[table[series] == label].set_index(x).reindex(steps)
@@ -122,22 +119,60 @@ def bars(
             reach = np.abs(part[["low", "high"]].sub(part["mean"], axis=0).to_numpy().T)
             whiskers = {"ecolor": "0.2", "elinewidth": 1.2, "capsize": 0}
             colour, hatch = COLOURS[i % len(COLOURS)], "///" if i >= len(COLOURS) else None
-            ax.bar(
-                at, part["mean"], 0.94 * width, yerr=reach, label=label, color=colour, hatch=hatch, error_kw=whiskers
-            )
-            values = ((names[step], mean) for step, mean in part["mean"].items() if not np.isnan(mean))
-            said.append(
-                f"{label}: " + ", ".join(f"{n} {100 * m:.0f} %" if percent else f"{n} {m:.2f}" for n, m in values)
-            )
+            look = {"label": label, "color": colour, "hatch": hatch}
+            ax.bar(at, part["mean"], 0.94 * width, yerr=reach, error_kw=whiskers, **look)
+            values = (f"{names[s]} {100 * m:.0f} %" for s, m in part["mean"].items() if not np.isnan(m))
+            said.append(f"{label}: {', '.join(values)}")
         ax.set_xticks(range(len(steps)), [names[s] for s in steps])
-        ax.set(xlabel=xlabel, ylabel=ylabel)
-        if percent:
-            ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+        ax.set_ylabel(ylabel)
+        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
         ax.tick_params(axis="x", length=0)
         ax.axhline(0, color="0.3", linewidth=0.8)
         ax.grid(axis="y")
         _legend(figure, ax)
     return figure, f"Bars of {ylabel}, with 95 % intervals. {'; '.join(said)}."
+
+
+def profile(ax: Axes, explanations: Explanation | Mapping[str, Explanation], *, scores: bool = False) -> str:
+    """Draw bars of the share of the attribution per scale, coarse to fine, and return their values in words.
+
+    Means over samples; of several samples a dot each.
+
+    Parameters
+    ----------
+    explanations
+        One explanation, or several of equal scales by label, side by side.
+    scores
+        Draw the signed sums (:meth:`wam.explanation.Explanation.scale_scores`) in place of the shares.
+
+    Raises
+    ------
+    ValueError
+        If the explanations have different scales.
+    """
+    named = explanations if isinstance(explanations, Mapping) else {explanations.method: explanations}
+    scales, width = next(iter(named.values())).scales, 0.8 / len(named)
+    text = "Signed sum of the attributions per scale." if scores else "Share of the attribution per scale."
+    for i, (label, e) in enumerate(named.items()):
+        if e.scales != scales:
+            raise ValueError(f"explanations of different scales, {scales} and {e.scales}: draw them apart")
+        values = _array(e.scale_scores() if scores else e.scale_profile())
+        place, several = np.arange(len(scales)) + (i - (len(named) - 1) / 2) * width, len(values) > 1
+        ax.bar(place, values.mean(0), 0.92 * width, label=label, color=COLOURS[i % len(COLOURS)])
+        if several:
+            x = np.broadcast_to(place, values.shape)
+            ax.scatter(x, values, s=12, color="white", edgecolors="0.15", linewidths=0.8, zorder=3)
+        text += f" {label}{f', mean of {len(values)}' if several else ''}: {_listed(e, values.mean(0), scores)}."
+    ax.set_xticks(range(len(scales)), [_scale(scale, "approx.") for scale in scales])
+    ax.set_ylabel("signed sum of attributions" if scores else "share of attribution")
+    if not scores:
+        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
+    ax.tick_params(axis="x", length=0)
+    ax.axhline(0, color="0.3", linewidth=0.8)
+    ax.grid(axis="y")
+    if len(named) > 1:
+        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
+    return text
 
 
 def _checked(table: pd.DataFrame, x: str, series: str) -> tuple[Sequence, Sequence]:
@@ -151,9 +186,5 @@ def _checked(table: pd.DataFrame, x: str, series: str) -> tuple[Sequence, Sequen
 def _legend(figure: Figure, ax) -> None:
     if len(handles := ax.get_legend_handles_labels()[0]) > 1:
         longest = max(len(handle.get_label()) for handle in handles)
-        figure.legend(
-            loc="outside upper left",
-            ncols=4 if longest < 10 else 3 if longest < 12 else 2,
-            columnspacing=1.2,
-            handlelength=1.6,
-        )
+        columns = 4 if longest < 10 else 3 if longest < 12 else 2
+        figure.legend(loc="outside upper left", ncols=columns, columnspacing=1.2, handlelength=1.6)

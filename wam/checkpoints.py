@@ -5,17 +5,11 @@ classes that are not installed here, without which they do not load. :func:`read
 from the file; whatever else the file names becomes an object that does nothing. :func:`fit` finds the network among the
 tensors:
 
-====================================================  ==================================================================
-written by                                            what the file holds
-====================================================  ==================================================================
-``robustness`` (Madry's lab)                          ``{"model": {"module.model.conv1.weight": ...}}``, the network
-                                                      once more under ``module.attacker.model.``, the normalisation
-                                                      ``module.normalizer.new_mean`` and ``new_std``, and other objects
-Wong et al. (Fast), Shafahi et al. (Free), and many   ``{"state_dict": {"module.conv1.weight": ...}}``, the state of the
-                                                      optimiser, epoch and accuracy
-anybody                                               a state dict, bare or in other containers, its names behind any
-                                                      prefix; the same as safetensors
-====================================================  ==================================================================
+- ``robustness`` (Madry's lab) writes ``{"model": {"module.model.conv1.weight": ...}}``, the network once more under
+  ``module.attacker.model.``, the normalisation ``module.normalizer.new_mean`` and ``new_std``, and other objects;
+- Wong et al. (Fast), Shafahi et al. (Free), and many, ``{"state_dict": {"module.conv1.weight": ...}}`` and the state
+  of the optimiser;
+- anybody, a state dict, bare or in other containers, its names behind any prefix; the same as safetensors.
 """
 
 from __future__ import annotations
@@ -54,10 +48,8 @@ def read(path: str | os.PathLike) -> dict[str, Tensor]:
 
     Raises
     ------
-    FileNotFoundError
-        There is no such file.
-    ValueError
-        The file is not a checkpoint, is cut off, or holds no mapping of names to tensors.
+    FileNotFoundError, ValueError
+        There is no such file, or it is not a checkpoint, is cut off, or holds no mapping of names to tensors.
 
     Examples
     --------
@@ -88,15 +80,11 @@ def read(path: str | os.PathLike) -> dict[str, Tensor]:
         state = _largest(contents(path))
     except Exception as error:  # a damaged pickle can fail in any way
         reason = " ".join(str(error).split())[:200] or type(error).__name__
-        raise ValueError(
-            f"{path} cannot be read as a checkpoint, it may be cut off: {reason}. Download it again, "
-            "and compare its size with that of the published file"
-        ) from error
+        what = f"{path} cannot be read as a checkpoint, it may be cut off: {reason}"
+        raise ValueError(f"{what}. Download it again, and compare its size with that of the published file") from error
     if not state:
-        raise ValueError(
-            f"{path} holds no mapping of names to tensors. Where it holds a whole network, its classes are needed: "
-            "load it where they are installed, and save its state_dict()"
-        )
+        fix = "Where it holds a whole network, load it where its classes are installed, and save its state_dict()"
+        raise ValueError(f"{path} holds no mapping of names to tensors. {fix}")
     return state
 
 
@@ -106,13 +94,6 @@ def fit(state: Mapping[str, Tensor], network: nn.Module) -> Normalisation | None
     The names of the network are looked for behind a prefix; of those behind which all are found, the shortest counts.
     What else there may be: further copies of the same tensors, a mean and a standard deviation of three channels.
     ``num_batches_tracked`` may be missing. On an error the network is left as it was.
-
-    Parameters
-    ----------
-    state
-        Names and tensors, as from :func:`read`.
-    network
-        The module to load them into.
 
     Returns
     -------
@@ -153,9 +134,7 @@ def fit(state: Mapping[str, Tensor], network: nn.Module) -> Normalisation | None
             for name, value in theirs.items()
             if value.shape != own[name].shape
         ],
-        "unexpected": [
-            name for name in others if name not in normalisers and not _same(others[name], copies.get(name))
-        ],
+        "unexpected": [n for n in others if n not in normalisers and not _same(others[n], copies.get(n))],
         "different normalisations": scales if len(scales) > 1 else [],
         "not for colours from 0 to 1": [
             scale for scale in scales if not all(0 <= m <= 1 and 0 < s <= 1 for m, s in zip(*scale))
@@ -163,10 +142,9 @@ def fit(state: Mapping[str, Tensor], network: nn.Module) -> Normalisation | None
     }
     if any(problems.values()):
         told = "; ".join(f"{len(items)} {what} ({_some(items)})" for what, items in problems.items() if items)
-        raise ValueError(
-            f"the {len(state)} tensors do not fit the {len(own)} of {type(network).__name__} behind the prefix "
-            f"{prefix!r}: {told}. Give a checkpoint of this architecture, or take out what is not of the network"
-        )
+        ours = f"{len(own)} of {type(network).__name__} behind the prefix {prefix!r}"
+        what = f"the {len(state)} tensors do not fit the {ours}: {told}"
+        raise ValueError(f"{what}. Give a checkpoint of this architecture, or take out what is not of the network")
     network.load_state_dict(own | theirs)
     return scales[0] if scales else None
 
@@ -205,10 +183,8 @@ def _largest(contents: Any) -> dict[str, Tensor]:
             continue
         seen.add(id(value))
         if isinstance(value, dict):
-            state = {
-                key: item.detach() for key, item in value.items() if isinstance(key, str) and isinstance(item, Tensor)
-            }
-            largest = max(largest, state, key=len)
+            named = ((key, item) for key, item in value.items() if isinstance(key, str))
+            largest = max(largest, {key: item.detach() for key, item in named if isinstance(item, Tensor)}, key=len)
             queue.extend(value.values())
         elif isinstance(value, list | tuple):
             queue.extend(value)

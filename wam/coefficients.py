@@ -110,23 +110,11 @@ class Coefficients:
     # --- maps and arithmetic ----------------------------------------------------------------------------------
 
     def map(self, function: Callable[[Tensor], Tensor]) -> Coefficients:
-        """Apply ``function`` to every band.
-
-        >>> import torch, wam
-        >>> z = wam.Pixel().analysis(torch.ones(1, 1, 4))
-        >>> z.map(torch.zeros_like).pack()[0].sum().item()
-        0.0
-        """
+        """Apply ``function`` to every band."""
         return Coefficients({key: function(band) for key, band in self.bands.items()}, self.shape)
 
     def zip_map(self, function: Callable[[Tensor, Tensor], Tensor], other: Coefficients) -> Coefficients:
-        """Apply ``function(band, other_band)`` to every pair of bands.
-
-        Raises
-        ------
-        ValueError
-            If the two do not have the same bands, of the same sizes.
-        """
+        """Apply ``function(band, other_band)`` to every pair of bands; a ``ValueError`` if layouts differ."""
         mine, theirs = self._layout(), other._layout()
         if mine != theirs:
             apart = [(a, b) for a, b in zip((*mine.bands, mine.shape), (*theirs.bands, theirs.shape)) if a != b]
@@ -189,10 +177,7 @@ class Coefficients:
         The parts add up, :math:`z = \sum_s z_s`, and so do their syntheses: ``frame.synthesis(z.level(s))`` is
         what scale ``s`` contributes to the input.
 
-        Raises
-        ------
-        ValueError
-            If ``scale`` is not one of :attr:`scales`.
+        A ``ValueError`` if ``scale`` is not one of :attr:`scales`.
         """
         if scale not in self.scales:
             raise ValueError(f"no scale {scale!r}; this container has {self.scales}")
@@ -225,13 +210,7 @@ class Coefficients:
 
     @staticmethod
     def unpack(flat: Tensor, spec: Spec) -> Coefficients:
-        """Undo :meth:`pack`; ``flat`` may have another batch size or other channels than the original.
-
-        Raises
-        ------
-        ValueError
-            If ``flat`` is not ``(batch, channels, n)`` with the number ``n`` of coefficients of ``spec``.
-        """
+        """Undo :meth:`pack`; ``flat`` may have another batch size or other channels, but not another ``n``."""
         sizes = [math.prod(shape) for _, shape in spec.bands]
         if flat.ndim != 3 or flat.shape[2] != sum(sizes):
             raise ValueError(f"expected (batch, channels, {sum(sizes)}), got {tuple(flat.shape)}")
@@ -240,13 +219,7 @@ class Coefficients:
         return Coefficients(bands, spec.shape)
 
     def mosaic_blocks(self) -> dict[Band, tuple[slice, ...]]:
-        """Where :meth:`mosaic` puts every band: a tuple of slices, one per axis.
-
-        Raises
-        ------
-        ValueError
-            If the bands do not form a dyadic layout (one dimension, or the Fourier frame).
-        """
+        """Where :meth:`mosaic` puts every band: slices, one per axis; an error in one dimension or for Fourier."""
         (first, band), *details = self.bands.items()
         if band.ndim < 4 or any(b.ndim != band.ndim for b in self.bands.values()):
             raise ValueError("a mosaic needs bands in two or three dimensions; in one, use scalogram()")
@@ -284,12 +257,7 @@ class Coefficients:
 
         Coefficient :math:`k` of level :math:`j` fills the :math:`2^j` samples around its place on the grid; the few
         that long wavelets keep beyond either end are left out. The energy of long asymmetric filters (``db10`` and
-        longer) lies beside that place; symlets keep it there.
-
-        Raises
-        ------
-        ValueError
-            If the input is not one-dimensional.
+        longer) lies beside that place; symlets keep it there. A ``ValueError`` in other dimensions.
         """
         if len(self.shape) != 1 or len(self.scales) != len(self.bands):
             raise ValueError(f"a scalogram is for inputs of one dimension, not {len(self.shape)}; use mosaic()")

@@ -73,19 +73,15 @@ def differences(
     *,
     column: str = "method",
     inputs: str | Sequence[str] = ("model", "input"),
-    confidence: float = 0.95,
-    seed: int = 0,
 ) -> pd.DataFrame:
     """The mean difference ``one - other`` over the inputs that both have, paired, with its interval.
 
     Parameters
     ----------
-    table, by, value, confidence, seed
+    table, by, value
         As for :func:`summary`.
-    one, other
-        Two values of ``column``.
-    column
-        The column that is compared.
+    one, other, column
+        Two values of the column that is compared.
     inputs
         The columns that say which input a row is about.
 
@@ -113,44 +109,18 @@ def differences(
     by, inputs = _columns(table, by, value, column), _columns(table, inputs)
     for name in (one, other):
         if name not in set(table[column]):
-            raise ValueError(
-                f"{name!r} is not in the column {column!r}, which has {sorted(set(table[column].dropna()))}"
-            )
+            known = sorted(set(table[column].dropna()))
+            raise ValueError(f"{name!r} is not in the column {column!r}, which has {known}")
     wide = _wide(table[table[column].isin([one, other])], by, inputs, column, value)
     paired = (wide[one] - wide[other]).rename(value).reset_index()
-    return summary(paired, by, value, confidence=confidence, seed=seed)
+    return summary(paired, by, value)
 
 
-def ranks(
-    table: pd.DataFrame,
-    by: str | Sequence[str],
-    value: str = "value",
-    *,
-    column: str = "method",
-    inputs: str | Sequence[str] = ("model", "input"),
-    best: str = "largest",
-    confidence: float = 0.95,
-    seed: int = 0,
-) -> pd.DataFrame:
-    """The mean rank of every method among the methods on the same input, 1 the best; ties share their mean rank.
+def ranks(table: pd.DataFrame, by: str | Sequence[str]) -> pd.DataFrame:
+    """The mean rank of every method by ``value`` on the same input, 1 for the largest; ties share their mean rank.
 
-    Parameters
-    ----------
-    table, by, value, column, inputs, confidence, seed
-        As for :func:`differences`.
-    best
-        Whether the ``"largest"`` or the ``"smallest"`` value has rank 1.
-
-    Returns
-    -------
-    pandas.DataFrame
-        As of :func:`summary`, with ``column`` after ``by``. Only inputs on which every method of the group has a value
-        count; ``dropped`` says how many do not.
-
-    Raises
-    ------
-    ValueError
-        As :func:`differences`.
+    The result is that of :func:`summary`, with ``method`` after ``by``; errors are those of :func:`differences`. Only
+    inputs on which every method of the group has a value count; ``dropped`` says how many do not.
 
     Examples
     --------
@@ -163,15 +133,13 @@ def ranks(
     0      a  1.25  2
     1      b  1.75  2
     """
-    if best not in ("largest", "smallest"):
-        raise ValueError(f"best must be 'largest' or 'smallest', got {best!r}")
-    by, inputs = _columns(table, by, value, column), _columns(table, inputs)
+    by, inputs = _columns(table, by, "value", "method"), _columns(table, ("model", "input"))
     parts = []
     for _, part in table.groupby(by, sort=False, dropna=False):
-        wide = _wide(part, by, inputs, column, value)
-        ranked = wide.rank(axis=1, ascending=best == "smallest").where(wide.notna().all(axis=1))
-        parts.append(ranked[part[column].drop_duplicates()].melt(ignore_index=False, value_name=value).reset_index())
-    return summary(pd.concat(parts), [*by, column], value, confidence=confidence, seed=seed)
+        wide = _wide(part, by, inputs, "method", "value")
+        ranked = wide.rank(axis=1, ascending=False).where(wide.notna().all(axis=1))
+        parts.append(ranked[part["method"].drop_duplicates()].melt(ignore_index=False).reset_index())
+    return summary(pd.concat(parts), [*by, "method"])
 
 
 def _wide(table: pd.DataFrame, by: list[str], inputs: list[str], column: str, value: str) -> pd.DataFrame:

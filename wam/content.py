@@ -6,7 +6,8 @@ Energies are of differences from the state in which nothing is left: where that 
 ``float32`` and ``float64`` are kept, on any device; what is not defined, such as a share of nothing, is NaN.
 
 What takes an image and its part raises a ``TypeError`` or ``ValueError`` if they are no batches in ``float32`` or
-``float64``, or differ in shape, dtype or device; masks of places are boolean, ``(batch or 1, 1, height, width)``.
+``float64``, or differ in shape, dtype or device, or a frame cannot transform them; masks of places, ``where``, are
+boolean, ``(batch or 1, 1, height, width)``, or an error.
 """
 
 from __future__ import annotations
@@ -27,11 +28,6 @@ def luma_chroma(rgb: Tensor) -> Tensor:
     .. math:: Y = 0.299 R + 0.587 G + 0.114 B, \qquad C_B = (B - Y) / 1.772, \qquad C_R = (R - Y) / 1.402
 
     Linear, with no offset: of grey, both differences are exactly 0.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If ``rgb`` is not a batch of colour images in ``float32`` or ``float64``.
 
     Examples
     --------
@@ -63,11 +59,6 @@ def retained(full: Tensor, part: Tensor, where: Tensor | None = None) -> Tensor:
     such as false colour and artefacts, as kept; here, what is orthogonal to the signal adds nothing. Of a mask on the
     coefficients of an orthonormal frame, :math:`\rho` is the mean weighted by their energy.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If the two do not agree, or ``where`` is not boolean or does not fit them.
-
     Examples
     --------
     >>> import torch, wam.content
@@ -87,11 +78,6 @@ def retained_by_scale(frame: Frame, full: Tensor, part: Tensor) -> Tensor:
 
     With images from :func:`luma_chroma` the channels are luma and the two colour differences.
 
-    Raises
-    ------
-    TypeError, ValueError
-        If the two do not agree, or the frame cannot transform them.
-
     Examples
     --------
     >>> import torch, wam, wam.content
@@ -100,7 +86,8 @@ def retained_by_scale(frame: Frame, full: Tensor, part: Tensor) -> Tensor:
     tensor([[[1., 1., 0.]]])
     """
     _pair(full, part)
-    return _ratio(*(_products_by_scale(frame, full, other) for other in (part, full)))
+    x, y = (frame.analysis(v.flatten(0, 1)[:, None]) for v in (full, part))  # every channel a sample of its own
+    return _ratio(*((x * other).scale_sums().unflatten(0, full.shape[:2]) for other in (y, x)))
 
 
 def false_colour(frame: Frame, full: Tensor, part: Tensor) -> Tensor:
@@ -113,11 +100,6 @@ def false_colour(frame: Frame, full: Tensor, part: Tensor) -> Tensor:
     in an orthonormal frame): it takes colour away and makes none. Masks of their own for R, G and B can turn yellow
     into red, with nearly the chroma that was there, or grey into any colour. The energy of the whole image is divided
     by so that this holds for grey images too.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the two are not colour images that agree, or the frame cannot transform them.
 
     Examples
     --------
@@ -151,24 +133,18 @@ def edges(rgb: Tensor) -> Tensor:
     """
     y = pad(luma_chroma(rgb)[:, :1], (1, 1, 1, 1), mode="replicate")[:, 0]
     du, dv = y[:, :, 2:] - y[:, :, :-2], y[:, 2:] - y[:, :-2]
-    du = du[:, :-2] + 2 * du[:, 1:-1] + du[:, 2:]
-    dv = dv[:, :, :-2] + 2 * dv[:, :, 1:-1] + dv[:, :, 2:]
+    du, dv = du[:, :-2] + 2 * du[:, 1:-1] + du[:, 2:], dv[:, :, :-2] + 2 * dv[:, :, 1:-1] + dv[:, :, 2:]
     return torch.hypot(du, dv) / 4
 
 
-def hallucinated(full: Tensor, part: Tensor, threshold: float = 0.1) -> Tensor:
+def hallucinated(full: Tensor, part: Tensor) -> Tensor:
     r"""Edge pixels of the part that are none of the image, over the number of those of the image, ``(batch,)``.
 
     .. math:: | E' \setminus \bar E | \, / \, | E |, \qquad E = \{ \text{edges} > t \, (\max Y - \min Y) \}
 
-    :math:`E` and :math:`E'` are the pixels of the image and of the part where :func:`edges` exceed one threshold, a
-    share :math:`t` of the range of the luma of the image, and :math:`\bar E` is :math:`E` and the eight neighbours of
-    each of its pixels, so that an edge may move by one. Can exceed 1; NaN for an image without edges.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the two are not colour images that agree, or ``threshold`` is not between 0 and 1.
+    :math:`E` and :math:`E'` are the pixels of the image and of the part where :func:`edges` exceed one threshold, the
+    share :math:`t = 0.1` of the range of the luma of the image. :math:`\bar E` is :math:`E` and the eight neighbours
+    of each of its pixels, so that an edge may move by one. Can exceed 1; NaN for an image without edges.
 
     References
     ----------
@@ -176,10 +152,8 @@ def hallucinated(full: Tensor, part: Tensor, threshold: float = 0.1) -> Tensor:
     hallucination score. Their edges come from a shearlet detector; the numbers do not compare.
     """
     _pair(full, part)
-    if not 0 < threshold < 1:
-        raise ValueError(f"threshold must be between 0 and 1, a share of the range of the luma, got {threshold!r}")
     y = luma_chroma(full)[:, 0].flatten(1)
-    limit = threshold * (y.amax(1) - y.amin(1)).view(-1, 1, 1)
+    limit = 0.1 * (y.amax(1) - y.amin(1)).view(-1, 1, 1)
     known, found = edges(full) > limit, edges(part) > limit
     near = max_pool2d(known.to(full.dtype), 3, stride=1, padding=1) > 0
     return _ratio((found & ~near).to(full.dtype).sum((1, 2)), known.to(full.dtype).sum((1, 2)))
@@ -190,11 +164,6 @@ def edge_correlation(full: Tensor, part: Tensor, where: Tensor | None = None) ->
 
     Over the places ``where``, such as :func:`inside` a box. Contrast does not matter: a paler copy has the
     correlation 1. NaN where either has no edges.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the two are not colour images that agree, or ``where`` is not boolean or does not fit them.
 
     Examples
     --------
@@ -274,11 +243,6 @@ def inside(box: Sequence[float] | Sequence[Sequence[float]] | Tensor, shape: tup
     v, u = ((torch.arange(n).to(corners) + 0.5) / n for n in shape)
     rows, columns = (top <= v) & (v < bottom), (left <= u) & (u < right)
     return (rows[:, :, None] & columns[:, None, :])[:, None]
-
-
-def _products_by_scale(frame: Frame, one: Tensor, other: Tensor) -> Tensor:
-    z, y = (frame.analysis(v.flatten(0, 1)[:, None]) for v in (one, other))  # every channel a sample of its own
-    return (z * y).scale_sums().unflatten(0, one.shape[:2])
 
 
 def _ratio(part: Tensor, whole: Tensor) -> Tensor:

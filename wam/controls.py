@@ -21,12 +21,8 @@ def random(explanation: Explanation, seed: int = 0) -> Explanation:
 
     No two of the ``n`` attributions of a sample are equal (as long as the dtype can tell :math:`n` numbers apart:
     :math:`2^{24}` in ``float32``), and all are positive, so that signed and absolute rankings agree. The order depends
-    on ``seed`` and the number of attributions alone: it is the same for every sample, in every batch, on every device.
-
-    Raises
-    ------
-    ValueError
-        If ``seed`` is not an integer of at least 0.
+    on ``seed``, an integer of at least 0, and ``n`` alone: it is the same for every sample, in every batch, on every
+    device.
 
     Examples
     --------
@@ -52,8 +48,6 @@ def magnitude(explanation: Explanation, baseline: float | Tensor = 0.0) -> Expla
 
     Parameters
     ----------
-    explanation
-        What gives the coefficients and the number of channels.
     baseline
         :math:`x_0` in model space: a number, or a tensor that broadcasts to the inputs. With 0, the mean colour of a
         model with normalised inputs, :math:`\gamma = |z|`.
@@ -103,12 +97,11 @@ def permuted(explanation: Explanation, bins: int = 256, seed: int = 0) -> Explan
     In every sample the coefficients are sorted by :math:`|z|`, cut into ``bins`` runs of equal length, and the
     attributions are permuted at random within every run. A ranking by the result inserts and deletes as many
     coefficients as the original, and, up to the width of the bins, as much energy; where they lie and at which scale
-    is forgotten. What the original scores above it is what it knows beyond the magnitude.
+    is forgotten. What the original scores above it is what it knows beyond the magnitude. For attributions of one
+    channel, the magnitude is the Euclidean norm over the channels.
 
     Parameters
     ----------
-    explanation
-        What is permuted. For attributions of one channel, the magnitude is the Euclidean norm over the channels.
     bins
         The number of runs. Coefficients that are exactly zero (a dark border, a sparse volume) have no magnitude to
         be matched: they form one further bin of their own, and the others are cut into ``bins`` runs, or fewer,
@@ -162,15 +155,8 @@ def oracle(explanation: Explanation, target: Tensor) -> Explanation:
 
     Parameters
     ----------
-    explanation
-        Of the mixture.
-    target
-        The part of it that is sought, of the shape of the input.
-
-    Raises
-    ------
-    ValueError
-        If the target does not have the shape of the input.
+    explanation, target
+        Of the mixture; the part of it that is sought, of the shape of the input, or an error.
 
     Examples
     --------
@@ -203,13 +189,5 @@ def _shuffles(size: int, seed: int, device: torch.device, count: int) -> list[Te
 
 
 def _controlled(explanation: Explanation, attributions: Coefficients, method: str, settings: dict) -> Explanation:
-    return replace(
-        explanation,
-        attributions=attributions,
-        method=method,
-        settings=settings,
-        baseline_score=None,
-        completeness_gap=None,
-        layer=None,
-        gradient=None,
-    )
+    none = dict.fromkeys(("baseline_score", "completeness_gap", "layer", "gradient"))
+    return replace(explanation, attributions=attributions, method=method, settings=settings, **none)

@@ -1,4 +1,4 @@
-"""Volumes drawn as cubes, in parallel projection.
+"""Volumes drawn as cubes, in parallel projection, and the seven orientations of their details.
 
 Depth leads away from the viewer, height down and width to the right. Faces are painted far to near: one cube can hide
 another only if it is not behind it along any axis, so the picture is exact. matplotlib's own voxels take some forty
@@ -12,17 +12,26 @@ import math
 from collections.abc import Sequence
 
 import numpy as np
+from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.collections import LineCollection, PolyCollection
+from matplotlib.figure import Figure
 from torch import Tensor
 
 from wam import plots
-from wam.plots import _array
+from wam.coefficients import Coefficients
+from wam.frames import Wavelet
+from wam.plots import _array, _layout, _percent, _scale, style
+
+AXES = ("depth", "height", "width")
+"""The names of the axes."""
 
 VIEW = (25.0, 20.0)
 """From where a shape is seen: degrees to the right of its front, and degrees above it."""
 
 _LIGHT = np.array([-0.25, 0.6, -0.76])  # comes from this much right, up and away of the viewer
+_GHOST = (0.55, 0.55, 0.55, 0.12)  # the shape around what is marked
+_ORIENTATIONS = ("daa", "ada", "aad", "dda", "dad", "add", "ddd")  # across faces, along edges, at corners
 
 
 def solid(
@@ -80,6 +89,95 @@ def shape_of(volume: Tensor | np.ndarray) -> np.ndarray:
     return (values > 0.5 * values.max()) & (values > 0)
 
 
+def orientations(ax: Axes, coefficients: Coefficients) -> str:
+    """Draw the share of every level and orientation as a table, coarse to fine, and return it in words.
+
+    An orientation is named by the axes along which its coefficients hold details: one across a face, two across an
+    edge, all three at a corner.
+
+    Parameters
+    ----------
+    coefficients
+        Attributions or coefficients of a wavelet in three dimensions; shares of absolute values, means over the batch.
+
+    Raises
+    ------
+    ValueError
+        If there are no such orientations.
+    """
+    levels, names = coefficients.scales[1:], [_words(key) for key in _ORIENTATIONS]
+    if not levels or not {(level, key) for level in levels for key in _ORIENTATIONS} < set(coefficients.bands):
+        raise ValueError(f"expected the seven orientations of volumes per level, got {list(coefficients.bands)}")
+    sums = {key: _array(band.abs()).sum((1, 2, 3, 4)) for key, band in coefficients.bands.items()}
+    whole = sum(sums.values())
+    share = {key: float((part / np.where(whole > 0, whole, np.nan)).mean()) for key, part in sums.items()}
+    table = np.array([[share[level, key] for key in _ORIENTATIONS] for level in levels])
+    ax.imshow(table, cmap="magma", vmin=0, vmax=table.max() or 1, aspect="auto")
+    for (row, column), value in np.ndenumerate(table):
+        dark = "black" if value > 0.6 * table.max() or math.isnan(value) else "white"
+        ax.text(column, row, _percent(value), ha="center", va="center", fontsize=10, color=dark)
+    ax.vlines([2.5, 5.5], -0.5, len(levels) - 0.5, color="white", linewidth=2.5)
+    ax.set_xticks(range(7), [name.replace(" + ", "\n+ ") for name in names], fontsize=10)
+    ax.set_yticks(range(len(levels)), map(_scale, levels))
+    ax.tick_params(length=0)
+    ax.spines[:].set_visible(False)
+    ax.set_title(f"approximation: {_percent(rest := share[levels[0], 'approx'])}", loc="left", pad=4)
+    rows = (", ".join(f"{name} {_percent(value)}" for name, value in zip(names, row)) for row in table)
+    said = " ".join(f"{_scale(level).capitalize()}: {row}." for level, row in zip(levels, rows))
+    return f"Share per level and orientation. Approximation: {_percent(rest)}. {said}"
+
+
+def bands(volume: Tensor, frame: Wavelet, level: int = 1) -> tuple[Figure, str]:
+    """The shape of a volume, and where the seven orientations of one level have large coefficients in it.
+
+    Coefficients above a fifth of the largest detail of the level (absolute values, summed over channels) are drawn as
+    the blocks of voxels that they stand for, bright where they are large. Titles give shares of the energy of the
+    seven.
+
+    Parameters
+    ----------
+    volume
+        ``(channels, depth, height, width)``.
+    frame
+        A wavelet in three dimensions.
+
+    Raises
+    ------
+    ValueError
+        If the volume or the frame has other dimensions, or there is no such level.
+
+    Examples
+    --------
+    A wall across the depth, one voxel thick, is a face and nothing else:
+
+    >>> import torch, wam, wam.cubes
+    >>> wall = torch.zeros(1, 8, 8, 8)
+    >>> wall[:, 3] = 1
+    >>> figure, alt = wam.cubes.bands(wall, wam.Wavelet("haar", levels=1, ndim=3))
+    >>> alt.partition("energy: ")[2].partition(", depth +")[0]
+    'depth 100 %, height 0.0 %, width 0.0 %'
+    """
+    if volume.ndim != 4 or frame.ndim != 3 or level not in range(1, frame.levels + 1):
+        raise ValueError(f"no level {level} of {frame} in a volume {tuple(volume.shape)} of (channels, *three axes)")
+    shape, z = shape_of(volume), frame.analysis(volume[None]).bands
+    sizes = [_grown(_array(z[level, key][0].abs().sum(0)), level, shape.shape) for key in _ORIENTATIONS]
+    energy = np.array([float(z[level, key].double().square().sum()) for key in _ORIENTATIONS])
+    top, floor = np.max(sizes), 1e-5 * float(volume.abs().max())  # what rounding leaves is nothing
+    shares = energy / energy.sum() if top > floor else np.full(7, np.nan)
+    words = [_words(key) for key in _ORIENTATIONS]
+    with rc_context(style()):
+        figure, panels = _layout([(4, 2)] * 2, proportions(volume))
+        solid(panels[0], volume, title="shape\n")
+        for ax, name, size, share in zip(panels[1:], words, sizes, shares):
+            colours = np.where(shape[..., None], _GHOST, 0.0)
+            large = size > max(0.2 * top, floor)
+            colours[large] = _inferno(size[large] / top)
+            solid(ax, volume, colours, title=f"{'all three' if name == words[-1] else name}\n{_percent(share)}")
+    said = ", ".join(f"{name} {_percent(share)}" for name, share in zip(words, shares))
+    text = f"The shape, and the large coefficients of {frame.name} at level {level}, by the axes along which they hold"
+    return figure, f"{text} details, with shares of the energy: {said}."
+
+
 def _screen(view: tuple[float, float]) -> np.ndarray:
     """The directions right, up and away of the viewer, in the axes of a volume: the rows of a matrix."""
     turn, tilt = np.radians(view)
@@ -123,3 +221,20 @@ def _faces(colours: np.ndarray, screen: np.ndarray) -> tuple[np.ndarray, np.ndar
     outlines, fill, rank = (np.concatenate(part) for part in zip(*parts))
     nearer = np.argsort(rank, kind="stable")
     return outlines[nearer], fill[nearer]
+
+
+def _words(orientation: str) -> str:
+    return " + ".join(name for name, letter in zip(AXES, orientation) if letter == "d")
+
+
+def _inferno(level: np.ndarray) -> np.ndarray:
+    return colormaps["inferno"](0.2 + 0.75 * level**0.7)  # neither black nor white
+
+
+def _grown(band: np.ndarray, level: int, shape: Sequence[int]) -> np.ndarray:
+    """A band at the size of the volume; what long wavelets keep beyond the border is left out on both sides."""
+    for axis, n in enumerate(shape):
+        kept = min(-(-n // 2**level), band.shape[axis])
+        start = (band.shape[axis] - kept) // 2
+        band = band.take(range(start, start + kept), axis).repeat(2**level, axis).take(range(n), axis)
+    return band

@@ -15,13 +15,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import overload
 
 from PIL import Image
+from scipy.io import loadmat
 from timm.data import ImageNetInfo
 
 from wam.assets import fetch
 from wam.catalogue import CATALOGUE, Asset
+from wam.examples import Files, count
 from wam.pictures import Pictures, cifar10, mnist
 from wam.sounds import ANIMALS, LabelledSound, SoundFiles, esc50, recordings
 from wam.volumes import Volumes, digits3d, medmnist3d, moving_digits
@@ -85,7 +86,7 @@ class LabelledImage:
 
 
 @dataclass(frozen=True)
-class ImageFiles(Sequence[LabelledImage]):
+class ImageFiles(Files):
     """A sequence of images, each one read from disk only when it is asked for.
 
     Parameters
@@ -102,30 +103,13 @@ class ImageFiles(Sequence[LabelledImage]):
     labels: tuple[int | None, ...]
     source: str
 
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    @overload
-    def __getitem__(self, index: int) -> LabelledImage: ...
-    @overload
-    def __getitem__(self, index: slice) -> ImageFiles: ...
-    def __getitem__(self, index):
-        """One image, read now, or for a slice the same kind of sequence, nothing read.
-
-        Raises
-        ------
-        ValueError
-            The file is not a readable image (the message names it).
-        """
-        if isinstance(index, slice):
-            return ImageFiles(self.paths[index], self.labels[index], self.source)
-        path = self.paths[index]
+    def _read(self, path: Path, label: int | None) -> LabelledImage:
         try:
             with Image.open(path) as file:
                 image = file.convert("RGB")
         except (OSError, SyntaxError, Image.DecompressionBombError) as error:
             raise ValueError(f"cannot read the image {path}: {error}. Replace or remove the file") from error
-        return LabelledImage(image, self.labels[index], path.stem, self.source)
+        return LabelledImage(image, label, path.stem, self.source)
 
 
 def images(n: int | None = None) -> ImageFiles:
@@ -150,7 +134,7 @@ def images(n: int | None = None) -> ImageFiles:
     """
     files = _carried(CATALOGUE["images"])
     labels = tuple(int(path.stem.rpartition("_")[2]) for path in files.paths)
-    return ImageFiles(files.paths, labels, files.source)[: _count(n, len(files))]
+    return ImageFiles(files.paths, labels, files.source)[: count(n, len(files), "images")]
 
 
 def photographs() -> ImageFiles:
@@ -239,20 +223,12 @@ def imagenet(folder: str | os.PathLike | None = None, n: int | None = None, seed
     paths = sorted(wnids, key=lambda path: path.stem)
     if n is not None:
         paths.sort(key=lambda path: hashlib.sha256(f"{seed}/{path.stem}".encode()).digest())
-        paths = paths[: _count(n, len(paths))]
+        paths = paths[: count(n, len(paths), "images")]
     return ImageFiles(tuple(paths), tuple(labels[path] for path in paths), "ImageNet validation set")
 
 
 def _is_image(path: Path) -> bool:
     return path.suffix.lower() in (".jpeg", ".jpg", ".png") and not path.name.startswith(".")
-
-
-def _count(n: int | None, available: int) -> int:
-    if n is None:
-        return available
-    if not 1 <= n <= available:
-        raise ValueError(f"n = {n} images asked for: give a number from 1 to {available}, or None for all")
-    return n
 
 
 def _class_indices(wnids: Mapping[Path, str]) -> dict[Path, int]:
@@ -281,18 +257,12 @@ def _flat(root: Path, paths: Sequence[Path]) -> dict[Path, str]:
         raise FileNotFoundError(f"{root} holds images, but not the files with their labels.\n{_LAYOUTS}")
     missing = [path.name for path in paths if path.stem not in table]
     if missing:
-        raise ValueError(
-            f"{file_of_labels} has no label for {missing[0]} ({len(missing)} of {len(paths)} images): "
-            "is the file complete, and are these validation images?"
-        )
+        what = f"{file_of_labels} has no label for {missing[0]} ({len(missing)} of {len(paths)} images)"
+        raise ValueError(f"{what}: is the file complete, and are these validation images?")
     return {path: table[path.stem] for path in paths}
 
 
 def _devkit_ids(meta: Path) -> dict[int, str]:
     """The development kit's ILSVRC2012_ID -> WordNet id, from its ``meta.mat``."""
-    try:
-        from scipy.io import loadmat
-    except ImportError as error:
-        raise ImportError(f"reading {meta} needs SciPy: pip install scipy") from error
     synsets = loadmat(meta)["synsets"].ravel()  # fields: ILSVRC2012_ID, WNID, words, gloss, ...
     return {int(synset[0].item()): str(synset[1].item()) for synset in synsets}

@@ -1,4 +1,4 @@
-"""Labelled examples of one size, in memory: a dataset of pairs for training, batches for everything else."""
+"""Labelled examples: of one size, in memory, a dataset of pairs for training and batches for the rest; and in files."""
 
 from __future__ import annotations
 
@@ -54,18 +54,16 @@ class Examples(Dataset):
     def __post_init__(self) -> None:
         if self.values.ndim != 2 + len(self.AXES) or self.values.dtype != uint8:
             axes = ", ".join(("n", "channels", *self.AXES))
-            raise ValueError(
-                f"{self.NOUN} are uint8 tensors ({axes}), got {self.values.dtype} of shape {tuple(self.values.shape)}"
-            )
+            found = f"{self.values.dtype} of shape {tuple(self.values.shape)}"
+            raise ValueError(f"{self.NOUN} are uint8 tensors ({axes}), got {found}")
         if self.labels.shape != self.values.shape[:1] or self.labels.dtype != integer:
             found = f"{self.labels.dtype} of shape {tuple(self.labels.shape)}"
             raise ValueError(f"{len(self.values)} {self.NOUN} need one label each, in int64, got {found}")
         if not 1 <= self.full <= 255 or (self.values.numel() and int(self.values.max()) > self.full):
             raise ValueError(f"full must be from 1 to 255 and not below any value, got {self.full!r}")
         if unknown := set(self.labels.tolist()) - set(range(len(self.categories))):
-            raise ValueError(
-                f"labels must be from 0 to {len(self.categories) - 1}, for {self.categories}; got {min(unknown)}"
-            )
+            known = f"from 0 to {len(self.categories) - 1}, for {self.categories}"
+            raise ValueError(f"labels must be {known}; got {min(unknown)}")
 
     def __len__(self) -> int:
         return len(self.values)
@@ -90,6 +88,19 @@ class Examples(Dataset):
     def batch(self) -> Tensor:
         """All of them, ``(n, channels, *spatial)``, ``float32``, from 0 to 1."""
         return self.values / self.full
+
+
+class Files(Sequence):
+    """The ``paths`` and ``labels`` of a dataclass as a sequence, each file read when it is asked for, by ``_read``."""
+
+    def __len__(self) -> int:
+        return len(self.paths)
+
+    def __getitem__(self, index):
+        """One example, read now (an error names its file), or for a slice the same kind of sequence, nothing read."""
+        if isinstance(index, slice):
+            return replace(self, paths=self.paths[index], labels=self.labels[index])
+        return self._read(self.paths[index], self.labels[index])
 
 
 def count(n: int | None, available: int, noun: str) -> int:

@@ -137,10 +137,7 @@ class Explanation:
         the rest set to zero. Each channel's coefficients compete on their own in one ranking: no place is tied across
         channels (appendix C.2 of the paper), unless the attributions have one channel only (maps of activations).
 
-        Raises
-        ------
-        ValueError
-            If ``fraction`` is not between 0 and 1.
+        A ``ValueError`` if ``fraction`` is not between 0 and 1.
         """
         if not 0 <= fraction <= 1:
             raise ValueError(f"fraction must be between 0 and 1, got {fraction!r}")
@@ -156,13 +153,8 @@ class Explanation:
     def save(self, path: str | os.PathLike) -> Path:
         """Write everything to one safetensors file; an interrupted save leaves what was under ``path`` before.
 
-        Raises
-        ------
-        TypeError
-            If the frame is not one of this package, so that :func:`load` could not make it again.
+        A ``TypeError`` if the frame is not one of this package, so that :func:`load` could not make it again.
 
-        Examples
-        --------
         >>> import tempfile, torch, wam
         >>> net = torch.nn.Sequential(torch.nn.Flatten(), torch.nn.Linear(8, 2))
         >>> e = wam.saliency(net, torch.randn(1, 1, 8), frame=wam.Pixel())
@@ -186,13 +178,9 @@ class Explanation:
                 tensors[f"{name}/{level}/{orientation}"] = band
         whole = {"memory_format": torch.contiguous_format}  # copies, because some of them may share memory
         tensors = {name: tensor.detach().cpu().clone(**whole) for name, tensor in tensors.items()}
-        head = {
-            "bands": [list(key) for key in self.attributions.bands],
-            "shape": list(self.attributions.shape),
-            "frame": {"type": type(self.frame).__name__, "fields": asdict(self.frame)},
-            "method": self.method,
-            "settings": dict(self.settings),
-        }
+        bands, shape = [list(key) for key in self.attributions.bands], list(self.attributions.shape)
+        head = {"bands": bands, "shape": shape, "method": self.method, "settings": dict(self.settings)}
+        head["frame"] = {"type": type(self.frame).__name__, "fields": asdict(self.frame)}
         if self.layer is not None:
             below, head["layer"] = self.layer._stored()
             tensors |= {f"layer/{name}": tensor for name, tensor in below.items()}
@@ -204,10 +192,8 @@ def load(path: str | os.PathLike) -> Explanation:
 
     Raises
     ------
-    FileNotFoundError
-        If there is no such file.
-    ValueError
-        If the file is truncated, is not an explanation, or was written by another version of the format.
+    FileNotFoundError, ValueError
+        If there is no such file, or it is truncated, no explanation, or of another version of the format.
     """
     path = Path(path)
     if not path.is_file():
@@ -223,9 +209,7 @@ def load(path: str | os.PathLike) -> Explanation:
     try:
         return _restored(tensors, json.loads(meta["explanation"]))
     except (KeyError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{path} is damaged: {type(error).__name__}: {error}; compute the explanation again"
-        ) from error
+        raise ValueError(f"{path} is damaged: {type(error).__name__}: {error}; compute it again") from error
 
 
 def in_frame(e: Explanation, frame: Frame) -> Explanation:
@@ -256,10 +240,8 @@ def in_frame(e: Explanation, frame: Frame) -> Explanation:
     True
     """
     if e.gradient is None:
-        raise ValueError(
-            f"{e} holds no mean gradient of the input (no control, other method, layer or file of an earlier version "
-            "does): explain the input by saliency, smoothgrad or integrated_gradients again"
-        )
+        what = f"{e} holds no mean gradient of the input (only saliency, smoothgrad and integrated_gradients do)"
+        raise ValueError(f"{what}: explain the input by one of them again")
     x, attributions = e.frame.synthesis(e.coefficients), frame.pullback(e.gradient)
     if e.completeness_gap is not None:
         baseline = e.settings["baseline"]
@@ -274,12 +256,8 @@ def path_gradient(e: Explanation, frame: Frame) -> Explanation:
 
     .. math:: S^\top \sum_k w_k \nabla f_c(x_0 + \alpha_k (x - x_0))
 
-    The factor is a property of the input that no network has a say in. Of other methods it is :func:`in_frame`.
-
-    Raises
-    ------
-    ValueError
-        If the explanation holds no mean gradient; see :func:`in_frame`.
+    The factor is a property of the input that no network has a say in. Of other methods it is :func:`in_frame`, whose
+    errors are the same.
 
     Examples
     --------

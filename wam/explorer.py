@@ -1,102 +1,370 @@
-"""A live explorer of explanations, for Colab and Jupyter: choose, and see."""
+"""Live explorers of explanations for Colab and Jupyter, of images, sounds and volumes: choose, and see.
+
+On a page without a kernel the same call shows a slider over a few settings. Either way the mean gradient of a model at
+an example is computed once per method: every wavelet and level is made of it by :func:`wam.explanation.in_frame`.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import os
+import tempfile
+import threading
 import time
-from collections.abc import Sequence
-from functools import lru_cache, partial
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from functools import lru_cache
 from html import escape
+from pathlib import Path
 from typing import Any
 
-from IPython.display import HTML, display
+from IPython.display import display
+from matplotlib.figure import Figure
+from PIL import ImageOps
+from torch import Tensor
+from torchvision.transforms.functional import to_tensor
 
-from wam import attribution, plots
-from wam.book import framed, img
-from wam.frames import Wavelet
+from wam import attribution, book, inputs, plots, voxels
+from wam.audio import levelled
+from wam.checks import positive
+from wam.classifier import Classifier
+from wam.clips import Clip
+from wam.cubes import proportions, solid
+from wam.data import LabelledImage, LabelledSound
+from wam.examples import Examples
+from wam.explanation import Explanation, in_frame
+from wam.frames import Pixel, Wavelet
+from wam.player import markup
+from wam.plots import _percent
+from wam.quadrature import RULES
+from wam.spectrograms import comparison, share
+
+METHODS = ("integrated gradients", "SmoothGrad", "saliency")
+"""The methods to choose from."""
+
+WAVELETS = {1: ("sym8", "db4", "haar"), 2: ("db4", "haar", "sym8", "bior4.4"), 3: ("haar", "db2", "bior2.2")}
+"""What is proposed for 1, 2 and 3 dimensions; another name can be typed."""
+
+SHARES = (0.01, 0.1, 0.3)
+"""The shares of the coefficients on a page without a kernel."""
+
+_KINDS = {1: ("sound", "audio/*"), 2: ("image", "image/*"), 3: ("volume", ".npy,.npz")}
+_KEPT = 32  # mean gradients in memory
 
 
 def explore(
-    model: Any,
-    images: Sequence[Any],
-    wavelets: Sequence[str] = ("db4", "haar", "sym8", "bior4.4"),
+    models: Any,
+    examples: Sequence[Any] | Mapping[str, Any],
+    *,
+    wavelets: Sequence[str] | None = None,
+    levels: int = 3,
     evaluations: int = 16,
-):
-    """A live explorer of explanations: model, image, wavelet, levels, method, and the share of coefficients kept.
+    vary: str = "share kept",
+) -> Explorer | None:
+    """A live explorer of explanations: model, example, wavelet, levels, method, and the share of coefficients kept.
 
-    Every change explains anew, with a progress bar; what was explained before comes from a cache, and errors are shown
-    as text. While the static pages are built (``WAM_LEDGER`` is set) a note is shown in its place.
+    Of changes in quick succession the last one is explained; a newer one stops what is computed at the next evaluation
+    of the model. Another wavelet, other levels or another share evaluate no model. The bar counts evaluations; what is
+    wrong is said as text. A file of your own can be uploaded (:func:`wam.inputs.read`).
+
+    While static pages are built (``WAM_LEDGER`` is set) a slider over a few settings is shown in its place.
 
     Parameters
     ----------
-    model
-        An image classifier of :mod:`wam.models`, or several.
-    images
-        Images of :mod:`wam.data`.
+    models
+        A classifier of :func:`wam.models.load`, or several of one dimension; they are put in evaluation mode.
+    examples
+        Images, sounds, or :class:`wam.examples.Examples`, as the classifiers take them; tensors ``(1, channels,
+        *spatial)`` go to the model as they are. A mapping names them.
     wavelets
-        The wavelets to choose from.
+        The wavelets that are proposed, the first one at the start; :data:`WAVELETS` by default.
+    levels
+        The number of levels at the start.
     evaluations
-        Gradient evaluations of SmoothGrad and of integrated gradients.
+        Gradients of SmoothGrad and of integrated gradients.
+    vary
+        What the slider of a static page sets: ``"model"``, ``"example"``, ``"wavelet"``, ``"levels"``, ``"method"`` or
+        ``"share kept"``. All else is as at the start.
 
     Returns
     -------
-    ipywidgets.VBox or None
-        The widget, which shows itself as the last value of a cell; its controls, by setting, are ``controls``.
+    Explorer or None
+        The explorer, which shows itself as the last value of a cell; None on a static page.
+
+    Raises
+    ------
+    ValueError
+        For no model or example, models of different dimensions, or an unknown ``vary``; on a static page, as
+        :func:`wam.integrated_gradients`.
+
+    Examples
+    --------
+    >>> import wam.data, wam.models
+    >>> from wam.explorer import explore
+    >>> digits = wam.data.digits3d("test", 3)
+    >>> explorer = explore(wam.models.load("digits3d"), digits, levels=2, evaluations=4)
+    >>> explorer.controls["wavelet"].value = "db2"
+    >>> explorer.status.value.partition("s, ")[2]
+    'no evaluation of the model</span>'
     """
-    if os.environ.get("WAM_LEDGER"):
-        text = (
-            "A live explorer appears here in Colab and Jupyter: choose the image, wavelet, levels and method yourself."
-        )
-        return display(HTML(f"<p><em>{text}</em></p>"))
-    import ipywidgets as w
+    source = _Source(models, examples, evaluations)
+    wavelets = tuple(wavelets or WAVELETS[source.ndim])
+    options = {"model": range(len(source.models)), "example": range(len(source.names)), "wavelet": wavelets}
+    options |= {"levels": range(1, positive(levels, "levels") + 1), "method": METHODS, "share kept": SHARES}
+    if vary not in options:
+        raise ValueError(f"unknown vary {vary!r}; choose one of {', '.join(map(repr, options))}")
+    if not os.environ.get("WAM_LEDGER"):
+        return Explorer(source, wavelets, levels)
+    start = {name: values[0] for name, values in options.items()} | {"levels": levels, "share kept": 0.1}
+    figures, alts, labels = [], [], []
+    for value in options[vary][:4]:
+        *setting, kept = (start | {vary: value}).values()
+        figure, alt = _draw(*source.explained(*setting), kept, small=True)
+        figures.append(figure)
+        alts.append(alt)
+        labels.append(source.label(vary, value))
+    fixed = ", ".join(source.label(name, value) for name, value in start.items() if name != vary)
+    caption = f"Shown: {fixed}. In Colab and Jupyter all of it is yours to choose, and so are the examples."
+    book.slider(figures, labels, alts, caption, vary.capitalize())
+    return None
 
-    models = {m.name: m for m in (model if isinstance(model, Sequence) else [model])}
-    methods = {
-        "integrated gradients": partial(attribution.integrated_gradients, steps=evaluations),
-        "SmoothGrad": partial(attribution.smoothgrad, samples=evaluations),
-        "saliency": attribution.saliency,
-    }
-    slide = {"continuous_update": False}
-    controls = {
-        "model": w.Dropdown(options=list(models)),
-        "image": w.Dropdown(options=[(f"{i + 1}: {image.name}", i) for i, image in enumerate(images)]),
-        "wavelet": w.Dropdown(options=list(wavelets)),
-        "levels": w.IntSlider(value=3, min=1, max=7, **slide),
-        "method": w.Dropdown(options=list(methods)),
-        "share kept": w.FloatSlider(value=0.1, min=0.01, max=1, step=0.01, readout_format=".0%", **slide),
-    }
-    bar, status, picture = w.IntProgress(max=evaluations + 2), w.HTML(), w.HTML()
 
-    @lru_cache(maxsize=32)
-    def explained(model: str, image: int, wavelet: str, levels: int, method: str):
-        def count(module, inputs):
-            bar.value = min(bar.value + len(inputs[0]), bar.max)
+class Explorer:
+    """The live explorer that :func:`explore` makes.
 
-        network = models[model]
-        x = network.prepare([images[image]])
-        hook = network.register_forward_pre_hook(count)
+    Attributes
+    ----------
+    controls
+        The widgets of the settings, by name, and ``"file"``: the upload.
+    bar, status, picture
+        The evaluations of the model so far; what is going on; the figure, and for sounds the players.
+    widget
+        All of it.
+    """
+
+    PAUSE = 0.3
+    """Seconds without a change before an explanation begins."""
+
+    def __init__(self, source: _Source, wavelets: Sequence[str], levels: int) -> None:
+        import ipywidgets as w
+
+        self._source, self._task, self._worker = source, None, ThreadPoolExecutor(1, "explorer")
+        self.controls = {
+            "model": w.Dropdown(options=[(model.name, i) for i, model in enumerate(source.models)]),
+            "example": w.Dropdown(options=source.options()),
+            "wavelet": w.Combobox(value=wavelets[0], options=wavelets, continuous_update=False),
+            "levels": w.IntSlider(value=levels, min=1, max=max(8, levels)),
+            "method": w.Dropdown(options=METHODS),
+            "share kept": w.FloatSlider(value=0.1, min=0.01, max=1, step=0.01, readout_format=".0%"),
+            "file": w.FileUpload(accept=_KINDS[source.ndim][1], layout=w.Layout(width="auto")),
+        }
+        self.bar, self.status, self.picture = w.IntProgress(), w.HTML(), w.HTML()
+        for name, control in self.controls.items():
+            control.description = name if name != "file" else f"{_KINDS[source.ndim][0]} of your own"
+            control.observe(self._uploaded if name == "file" else self._changed, names="value")
+        controls = w.Box(list(self.controls.values()), layout=w.Layout(flex_flow="row wrap"))
+        self.widget = w.VBox([controls, w.HBox([self.bar, self.status]), self.picture])
+        self._explain()
+
+    def _ipython_display_(self) -> None:  # what ipywidgets 7, which Colab has, and 8 both understand
+        display(self.widget)
+
+    def _changed(self, change: Any = None) -> None:
+        """Explain a little later where a loop runs, which stays free meanwhile; at once otherwise."""
+        if self._task is not None:
+            self._task.cancel()
         try:
-            e = methods[method](network, x, frame=Wavelet(wavelet, levels=levels, ndim=2))
-        finally:
-            hook.remove()
-        return e, network.display(x), network.categories
+            self._task = asyncio.get_running_loop().create_task(self._later())
+        except RuntimeError:
+            self._explain()
 
-    def explain(change=None) -> None:
-        began, bar.value, status.value = time.perf_counter(), 0, "explaining"
-        *settings, share = (control.value for control in controls.values())
+    def _explain(self) -> None:
+        with self._reporting() as (setting, count, done):
+            done(self._source.explained(*setting, count))
+
+    async def _later(self) -> None:
+        await asyncio.sleep(self.PAUSE)
+        loop, stop = asyncio.get_running_loop(), threading.Event()
+        with self._reporting() as (setting, count, done):
+
+            def counted(n: int) -> None:  # called by the worker
+                if stop.is_set():
+                    raise InterruptedError("a newer setting has been chosen")
+                loop.call_soon_threadsafe(lambda: stop.is_set() or count(n))
+
+            try:
+                done(await loop.run_in_executor(self._worker, self._source.explained, *setting, counted))
+            finally:
+                stop.set()
+
+    @contextmanager
+    def _reporting(self):
+        """The setting, and what to call with the number of evaluations and with the result; errors are shown."""
+        began, (*setting, kept) = time.perf_counter(), [c.value for n, c in self.controls.items() if n != "file"]
+        self.bar.max, self.bar.value = self._source.cost(setting[-1]), 0
+        self.status.value = '<span role="status">explaining …</span>'
+
+        def count(n: int) -> None:
+            self.bar.value += n
+
+        def done(found: tuple[Any, Explanation, Tensor]) -> None:
+            model, e, x = found
+            figure, alt = _draw(*found, kept)
+            shown = book.framed(book.img(figure, alt), plots.describe(e, 0, model.categories))
+            if model.ndim == 1:
+                sounds = levelled([x[0], e.reconstruct(kept)[0]], match=True)
+                sounds = dict(zip(("the sound", f"top {_percent(kept)}"), sounds))
+                shown += markup(sounds, model.rate, "Both of the same RMS.")
+            ran = f"{self.bar.value or 'no'} evaluation{'s' * (self.bar.value > 1)} of the model"
+            self.picture.value, self.bar.value = shown, self.bar.max
+            self.status.value = f'<span role="status">{time.perf_counter() - began:.1f} s, {ran}</span>'
+
+        with self._saying():
+            yield setting, count, done
+
+    @contextmanager
+    def _saying(self):
+        """Say what goes wrong, because in a callback a traceback would be lost; and go on after an interrupt."""
         try:
-            e, rgb, categories = explained(*settings)
-            picture.value = framed(img(*plots.explanation(e, rgb, fraction=share, categories=categories)), None)
-            status.value = f"{time.perf_counter() - began:.1f} s"
-        except Exception as error:  # in a callback a traceback would be lost: say what went wrong
-            picture.value, status.value = "", f'<span role="alert">{escape(f"{type(error).__name__}: {error}")}</span>'
-        bar.value = bar.max
+            yield
+        except (Exception, KeyboardInterrupt) as error:
+            text = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+            text = "interrupted; change a setting to go on" if isinstance(error, KeyboardInterrupt) else text
+            self.picture.value, self.bar.value = "", 0
+            self.status.value = f'<span role="alert">{escape(text)}</span>'
 
-    for name, control in controls.items():
-        control.description = name
-        control.observe(explain, names="value")
-    explain()
-    layout = w.Layout(flex_flow="row wrap")
-    widget = w.VBox([w.Box(list(controls.values()), layout=layout), w.HBox([bar, status]), picture])
-    widget.controls, widget.status, widget.picture, widget.bar = controls, status, picture, bar
-    return widget
+    def _uploaded(self, change: Any) -> None:
+        control = self.controls["example"]
+        with self._saying():
+            new = change.new  # ipywidgets 7, which Colab has: content by name
+            files = [{"name": n, **f} for n, f in new.items()] if isinstance(new, dict) else new
+            for file in files:
+                self._source.add(Path(file["name"]).name or "file", bytes(file["content"]))
+                control.unobserve(self._changed, names="value")  # new options choose the first one
+                try:
+                    control.options = self._source.options()
+                finally:
+                    control.observe(self._changed, names="value")
+                control.value = len(control.options) - 1
+
+
+class _Source:
+    """What is explained: models, examples, and explanations by setting, from mean gradients that are kept."""
+
+    def __init__(self, models: Any, examples: Sequence[Any] | Mapping[str, Any], evaluations: int) -> None:
+        self.models = [model.eval() for model in (models if isinstance(models, Sequence) else [models])]
+        if len(dimensions := {model.ndim for model in self.models}) != 1:
+            found = {model.name: model.ndim for model in self.models}
+            raise ValueError(f"an explorer needs models of one dimension, at least one; got {found}")
+        (self.ndim,), self.evaluations = dimensions, positive(evaluations, "evaluations")
+        if isinstance(examples, Mapping):
+            names, self.examples = list(examples), list(examples.values())
+        elif isinstance(examples, Examples):
+            names = [examples.categories[label] for label in examples.labels.tolist()]
+            self.examples = [examples[i : i + 1] for i in range(len(examples))]
+        else:
+            self.examples = list(examples)
+            names = [getattr(example, "name", _KINDS[self.ndim][0]) for example in self.examples]
+        if not self.examples:
+            raise ValueError("an explorer needs examples, at least one, got none")
+        self.names = [f"{name}, {i}" if names.count(name) > 1 else name for i, name in enumerate(names, start=1)]
+        self._gradients: dict[tuple, Explanation] = {}
+        self._prepared = lru_cache(_KEPT)(self._prepare)
+
+    def options(self) -> list[tuple[str, int]]:
+        return [(name, i) for i, name in enumerate(self.names)]
+
+    def label(self, setting: str, value: Any) -> str:
+        """A value of a setting in words."""
+        if setting in ("model", "example"):
+            return self.models[value].name if setting == "model" else self.names[value]
+        if setting in ("levels", "share kept"):
+            return f"top {_percent(value)}" if setting == "share kept" else f"{value} level{'s' * (value > 1)}"
+        return value
+
+    def cost(self, method: str) -> int:
+        """How often the model is evaluated: for the class, for gradients, and at the baseline."""
+        return {"saliency": 1, "SmoothGrad": self.evaluations + 1}.get(method, self.evaluations + 2)
+
+    def explained(
+        self, model: int, example: int, wavelet: str, levels: int, method: str, count: Callable = lambda n: None
+    ) -> tuple[Any, Explanation, Tensor]:
+        """The model, its explanation and its input, on the CPU; ``count`` is called before every evaluation."""
+        network, x = self.models[model], self._prepared(model, example)
+        frame = Wavelet(wavelet.strip(), levels, self.ndim)
+        frame.check(x)  # before the model runs
+
+        def counted(batch: Tensor) -> Tensor:  # a function, because the model may be in use elsewhere: no flag is set
+            count(len(batch))
+            return network(batch)
+
+        key, options = (model, example, method), {"frame": Pixel()}
+        e = self._gradients.pop(key, None)
+        if e is None and method == "integrated gradients":
+            nodes = "geometric" if self.ndim == 1 else RULES[0]
+            e = attribution.integrated_gradients(counted, x, steps=self.evaluations, nodes=nodes, **options)
+        elif e is None and method == "SmoothGrad":
+            e = attribution.smoothgrad(counted, x, samples=self.evaluations, **options)
+        elif e is None:
+            e = attribution.saliency(counted, x, **options)
+        self._gradients[key] = e = e.to("cpu")
+        if len(self._gradients) > _KEPT:  # the first is the one not used for longest
+            del self._gradients[next(iter(self._gradients))]
+        return network, in_frame(e, frame), x.cpu()
+
+    def add(self, name: str, content: bytes) -> None:
+        """An example from a file that was uploaded."""
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder) / name
+            path.write_bytes(content)
+            try:
+                example = inputs.read(path)
+            except ValueError as error:
+                raise ValueError(str(error).replace(f"{folder}{os.sep}", "")) from None
+        kind = 1 if isinstance(example, Clip) else 3 if isinstance(example, Tensor) else 2
+        if kind != self.ndim:
+            raise ValueError(f"{name} is a kind of {_KINDS[kind][0]}; choose one of {_KINDS[self.ndim][0]}")
+        if kind == 1:
+            example = example.fit(max(_raw(other).seconds for other in self.examples))
+        if kind == 2 and isinstance(self.models[0], Classifier):  # of small pictures, of one size
+            channels, high, wide = self._prepared(0, 0).shape[1:]
+            example = to_tensor(ImageOps.fit(example.convert("L" if channels == 1 else "RGB"), (wide, high)))
+        self.examples.append(example[None] if isinstance(example, Tensor) else example)
+        self.names.append(name)
+
+    def _prepare(self, model: int, example: int) -> Tensor:
+        network, raw = self.models[model], _raw(self.examples[example])
+        if isinstance(raw, Tensor):
+            return raw.to(next(network.parameters()))
+        return network.prepare(raw.mono().resample(network.rate) if isinstance(raw, Clip) else raw)
+
+
+def _raw(example: Any) -> Any:
+    """The image or the sound itself, of one with a label."""
+    if isinstance(example, LabelledSound):
+        return example.clip
+    return example.image if isinstance(example, LabelledImage) else example
+
+
+def _draw(model: Any, e: Explanation, x: Tensor, kept: float, small: bool = False) -> tuple[Figure, str]:
+    """The figure of an explanation and of the share of the coefficients that is kept, with its text."""
+    named = {"categories": model.categories}
+    if model.ndim == 2:
+        rgb = model.display(x) if hasattr(model, "display") else x.movedim(1, -1).numpy()
+        return plots.gallery([(e, rgb, 0)], kept, **named) if small else plots.explanation(e, rgb, 0, kept, **named)
+    whole, part, top = x[0], e.reconstruct(kept)[0], f"top {_percent(kept)}"
+    if model.ndim == 1:
+        lines = {"the sound, and where it is kept": share(part, whole, model.rate)}
+        figure, alt = comparison(dict(zip([*lines, top], (whole, part))), model.rate, lines)
+        return figure, f"{plots.describe(e, 0, **named)} {alt}"
+    picture, heats, half = proportions(whole), e.scale_heatmaps()[0], -(-len(e.scales) // 2)
+    figure, axes = plots.panels(*((1, 3) if small else (2, 2)), len(picture) / picture.shape[1])
+    first, *_, heat, last = axes.flat
+    alt = voxels.scales(axes.flat[-3], whole, heats[:half].sum(0), heats[half:].sum(0))
+    voxels.heatmap(heat, whole, heats.sum(0), title="heatmap")
+    solid(last, part, title=top)
+    if not small:
+        solid(first, whole, title="shape")
+    alt = f"Panels: the scales, the heatmap, and the shape of the {top} of the coefficients. {alt}"
+    return figure, f"{plots.describe(e, 0, **named)} {alt}"

@@ -34,9 +34,6 @@ def mu_fidelity(
     subsets: int = 128,
     size: float = 0.2,
     correlation: str = "spearman",
-    ranking: str | None = None,
-    tied: bool | None = None,
-    baseline: float | str | Tensor | None = None,
     output: str = "softmax",
     protocol: str | Protocol = "equations",
     seed: int = 0,
@@ -47,7 +44,7 @@ def mu_fidelity(
 
     .. math:: \mu = \mathrm{Corr}_{|u| = d}\Big(\sum_{i \in u} g_i,\; f(x) - f(x_{[x_u = x_0]})\Big)
 
-    with :math:`g = |\gamma|`, or :math:`g = \gamma` for ``ranking="signed"``. All explanations must be in one frame and
+    with :math:`g = |\gamma|`, or :math:`g = \gamma` for a signed ranking. All explanations must be in one frame and
     of one target: the subsets, and the passes of the model, are shared by them all (``subsets`` inputs per sample).
 
     As released, features are the cells of a 28 by 28 grid over the mosaic, the map is blurred
@@ -64,7 +61,7 @@ def mu_fidelity(
         The number of random subsets, and the share of the features in each.
     correlation
         ``"spearman"`` or ``"pearson"``.
-    ranking, tied, baseline, output, protocol, max_batch, progress
+    output, protocol, max_batch, progress
         As for :func:`wam.metrics.perturbation_curves`.
     seed
         Subset :math:`i` depends on ``(seed, i)`` and the number of features alone, and is the same for every sample.
@@ -86,10 +83,11 @@ def mu_fidelity(
     The terms of a sum predict its drop perfectly, and reversed they mispredict it perfectly:
 
     >>> import torch, wam, wam.metrics
+    >>> from wam.protocol import Protocol
     >>> x = torch.rand(1, 1, 64, dtype=torch.float64)
     >>> e = wam.integrated_gradients(lambda x: x.sum(2), x, frame=wam.Pixel(), steps=1)
     >>> for model in (lambda x: x.sum(2), lambda x: -x.sum(2)):
-    ...     mu = wam.metrics.mu_fidelity(model, x, e, ranking="signed", output="logit")
+    ...     mu = wam.metrics.mu_fidelity(model, x, e, protocol=Protocol("signed"), output="logit")
     ...     print(round(mu.item(), 9))
     1.0
     -1.0
@@ -98,7 +96,7 @@ def mu_fidelity(
     ----------
     Bhatt et al., Evaluating and aggregating feature-based model explanations, 2020. Paper, appendix B.2.
     """
-    chosen = conventions(protocol, x, ranking=ranking, tied=tied, baseline=baseline)
+    chosen = conventions(protocol, x)
     several = [explanations] if isinstance(explanations, Explanation) else list(explanations)
     if correlation not in ("spearman", "pearson"):
         raise ValueError(f"unknown correlation {correlation!r}; choose 'spearman' or 'pearson'")
@@ -149,9 +147,7 @@ def _least_likely(watch: Watch, path: Path, mask: perturbation.Mask) -> Path:
 def _grid(shape: Sequence[int], across: int) -> Tensor:
     """The cell of every place of a picture, on a grid of ``across`` by ``across``."""
     if len(shape) != 2 or min(shape) < across:
-        raise ValueError(
-            f"{across} by {across} cells need a mosaic of two dimensions, not smaller; this one is {shape}"
-        )
+        raise ValueError(f"{across} by {across} cells need a mosaic of two dimensions, not smaller; this is {shape}")
     rows, columns = (torch.arange(n) * across // n for n in shape)
     return rows[:, None] * across + columns
 

@@ -28,13 +28,10 @@ from wam.coefficients import Band, Coefficients
 MODES = get_args(ptwt.constants.BoundaryMode)
 """The boundary modes that ptwt knows."""
 
-_DETAILS = {1: ("detail",), 2: ("horizontal", "vertical", "diagonal")}  # as ptwt orders them
-_DETAILS[3] = ("aad", "ada", "add", "daa", "dad", "dda", "ddd")
+_CUBE = ("aad", "ada", "add", "daa", "dad", "dda", "ddd")
+_DETAILS = {1: ("detail",), 2: ("horizontal", "vertical", "diagonal"), 3: _CUBE}  # as ptwt orders them
 _BINARY = _DETAILS | {2: ("vertical", "horizontal", "diagonal")}  # as binary numbers of low-pass 0 and high-pass 1
-_ANALYSIS = {1: ptwt.wavedec, 2: ptwt.wavedec2, 3: ptwt.wavedec3}
-_DIRECT = 8  # the longest filters that are fast as one kernel of three dimensions, where a library has such kernels
-_COPIED = 4  # and where it has none
-_CONVOLVE = {1: conv1d, 2: conv2d, 3: conv3d}
+_DIRECT, _COPIED = 8, 4  # the longest filters that are fast as one 3D kernel, where a library has such kernels or not
 
 
 class Frame(ABC):
@@ -60,21 +57,13 @@ class Frame(ABC):
 
     @abstractmethod
     def spread(self, magnitudes: Coefficients) -> Tensor:
-        """Lay non-negative ``magnitudes`` out over the supports of their atoms.
-
-        The sum of each sample is kept, but for magnitudes on atoms that lie wholly outside the input; a pullback has
-        none.
-        """
+        """Lay non-negative ``magnitudes`` out over the supports of their atoms, keeping the sum of each sample."""
 
     def check(self, x: Tensor) -> None:
         """Raise an error that names the fix if ``x`` is not a batch that this frame can transform.
 
-        Raises
-        ------
-        TypeError
-            If ``x`` is not a tensor of ``float32`` or ``float64``.
-        ValueError
-            If ``x`` is empty, has the wrong number of axes, or is too small for the frame.
+        A ``TypeError`` if it is not a tensor of ``float32`` or ``float64``, a ``ValueError`` if it is empty, has the
+        wrong number of axes, or is too small for the frame.
         """
         if not isinstance(x, Tensor):
             raise TypeError(f"expected a tensor (batch, channels, *spatial), got {type(x).__name__}")
@@ -112,12 +101,8 @@ class Wavelet(Frame):
     Raises
     ------
     ValueError
-        For an unknown wavelet (near names are suggested), an unknown mode, or numbers out of range.
-
-    Warns
-    -----
-    UserWarning
-        For ``dmey``, whose truncated filters reconstruct to 1e-2 only: explanations are then complete up to that.
+        For an unknown wavelet (near names are suggested), an unknown mode, or numbers out of range; and a warning for
+        ``dmey``, whose truncated filters reconstruct to 1e-2 only: explanations are then complete up to that.
 
     Examples
     --------
@@ -161,10 +146,9 @@ class Wavelet(Frame):
         fit = self.max_levels(x.shape[2:])
         if self.levels > fit:
             least = 2**self.levels * (pywt.Wavelet(self.name).dec_len - 1)
-            raise ValueError(
-                f"{self.levels} levels of {self.name} do not fit an input of {tuple(x.shape[2:])}: at most {fit} do; "
-                f"{self.levels} need {least} along every axis, and the shortest has {min(x.shape[2:])}"
-            )
+            what = f"{self.levels} levels of {self.name} do not fit an input of {tuple(x.shape[2:])}: at most {fit} do"
+            need = f"{self.levels} need {least} along every axis, and the shortest has {min(x.shape[2:])}"
+            raise ValueError(f"{what}; {need}")
 
     def analysis(self, x: Tensor) -> Coefficients:
         self.check(x)
@@ -178,8 +162,7 @@ class Wavelet(Frame):
         return self._decompose(gradient, _adjoint_pair(self.name, absolute=False), "zero")
 
     def spread(self, magnitudes: Coefficients) -> Tensor:
-        # Absolute filters spread a coefficient over its support. What would fall beyond the border is put back:
-        # every coefficient is divided by the share of it that stays inside.
+        # what would fall beyond the border is put back: a coefficient is divided by the share of it that stays inside
         pair = _adjoint_pair(self.name, absolute=True)
         ones = torch.ones(1, 1, *magnitudes.shape, device=magnitudes.device, dtype=magnitudes.dtype)
         inside = self._decompose(ones, pair, "zero")
@@ -189,13 +172,13 @@ class Wavelet(Frame):
     def _decompose(self, x: Tensor, bank: pywt.Wavelet, mode: str) -> Coefficients:
         if self.ndim == 1 and x.shape[:2] == (1, 1):  # a lone row takes another kernel and rounds differently
             return self._decompose(x.expand(2, -1, -1), bank, mode)[:1]
-        decompose = ptwt.fswavedec3 if _by_axes(x, bank.dec_len) else _ANALYSIS[self.ndim]
+        by_axes = _by_axes(x, bank.dec_len)
+        decompose = ptwt.fswavedec3 if by_axes else (ptwt.wavedec, ptwt.wavedec2, ptwt.wavedec3)[self.ndim - 1]
         with full_precision(x.device):
             approximation, *details = decompose(x, bank, mode=mode, level=self.levels)
         bands: dict[Band, Tensor] = {(self.levels, "approx"): approximation}
         for level, detail in zip(range(self.levels, 0, -1), details):
-            for orientation, band in zip(_DETAILS[self.ndim], _as_tuple(detail)):
-                bands[level, orientation] = band
+            bands |= {(level, name): band for name, band in zip(_DETAILS[self.ndim], _as_tuple(detail))}
         return Coefficients(bands, tuple(x.shape[2:]))
 
     def _compose(self, coefficients: Coefficients, absolute: bool = False) -> Tensor:
@@ -222,13 +205,7 @@ class Wavelet(Frame):
 
 @dataclass(frozen=True)
 class Pixel(Frame):
-    """The identity: pixels, samples or voxels themselves, so that pixel methods are the same code.
-
-    >>> import torch, wam
-    >>> x = torch.randn(2, 3, 8, 8)
-    >>> torch.equal(wam.Pixel().analysis(x).bands[0, "pixel"], x)
-    True
-    """
+    """The identity: pixels, samples or voxels themselves, so that pixel methods are the same code."""
 
     def analysis(self, x: Tensor) -> Coefficients:
         self.check(x)
@@ -260,8 +237,8 @@ def full_precision(device: torch.device) -> Iterator[None]:
 def _adjoint_pair(name: str, absolute: bool) -> pywt.Wavelet:
     """A bank whose analysis with zero padding is the adjoint of its synthesis.
 
-    ``absolute``: with absolute filters, whose even and odd taps sum to 1/2 each. A coefficient is then handed out in
-    full, and a band of equal coefficients gives every sample the same.
+    ``absolute``: with absolute filters, whose even and odd taps sum to 1/2 each, so that a coefficient is handed out in
+    full, and a band of equal ones evenly.
     """
     low, high = (torch.tensor(taps, dtype=torch.float64).view(-1, 2) for taps in pywt.Wavelet(name).filter_bank[2:])
     if absolute:
@@ -274,8 +251,7 @@ def _adjoint_pair(name: str, absolute: bool) -> pywt.Wavelet:
 def _phases(name: str, absolute: bool, ndim: int) -> Tensor:
     """The synthesis filters as a convolution kernel ``(phases, bands, *taps)``, 2**ndim phases and bands.
 
-    A level of the synthesis fills zeros between coefficients and convolves. The even and odd samples of the result
-    (per axis) are convolutions of the coefficients themselves, with the even and odd taps: no zero is ever multiplied.
+    The even and odd samples of a level (per axis) are convolutions of the coefficients with the even and odd taps.
     """
     with torch.inference_mode(False):  # the kernel is kept, and must serve calls that are differentiated
         taps = torch.tensor(_adjoint_pair(name, absolute).filter_bank[2:], dtype=torch.float64)
@@ -287,22 +263,17 @@ def _phases(name: str, absolute: bool, ndim: int) -> Tensor:
 def _upsample(bands: Tensor, kernel: Tensor) -> Tensor:
     """One level of the synthesis, ``(rows, bands, *n)`` to ``(rows, *2 n - length + 2)``."""
     ndim = bands.ndim - 2
-    if kernel.ndim < bands.ndim:
-        return _upsample_axes(bands, kernel)
+    if kernel.ndim < bands.ndim:  # volumes, one axis after the other; the kernel is that of one axis
+        x = bands.unflatten(1, (2, 2, 2))
+        for _ in range(3):
+            pairs = x.movedim(1, 3)  # (rows, two axes done or whose bands are to come, band, n, *axes to come)
+            before, after = pairs.shape[:3], pairs.shape[5:]
+            rows = pairs.reshape(-1, 2, pairs.shape[4], after.numel())
+            x = _convolved(rows, kernel[..., None]).movedim(1, 2).reshape(*before, -1, *after)
+        return x
     phases = _convolved(bands, kernel).unflatten(1, (2,) * ndim)
     order = [axis for i in range(ndim) for axis in (1 + ndim + i, 1 + i)]
     return phases.permute(0, *order).reshape(len(bands), *(2 * n for n in phases.shape[1 + ndim :]))
-
-
-def _upsample_axes(bands: Tensor, kernel: Tensor) -> Tensor:
-    """The same for volumes, one axis after the other; the kernel is that of one axis."""
-    x = bands.unflatten(1, (2, 2, 2))
-    for _ in range(3):
-        pairs = x.movedim(1, 3)  # (rows, two axes that are done or whose bands are to come, band, n, *axes to come)
-        before, after = pairs.shape[:3], pairs.shape[5:]
-        rows = pairs.reshape(-1, 2, pairs.shape[4], after.numel())
-        x = _convolved(rows, kernel[..., None]).movedim(1, 2).reshape(*before, -1, *after)
-    return x
 
 
 def _convolved(bands: Tensor, kernel: Tensor) -> Tensor:
@@ -311,20 +282,19 @@ def _convolved(bands: Tensor, kernel: Tensor) -> Tensor:
         return _convolved(bands.expand(2, *bands.shape[1:]), kernel)[:1]
     if kernel[0, 0].numel() == 1 and bands.device.type == "cpu":  # Haar: far faster as a product
         return (kernel.flatten(1) @ bands.flatten(2)).view(bands.shape)
-    return _CONVOLVE[bands.ndim - 2](bands, kernel)
+    return (conv1d, conv2d, conv3d)[bands.ndim - 3](bands, kernel)
 
 
 def _by_axes(x: Tensor, length: int) -> bool:
     """Whether volumes go through filters of this length one axis after the other, 3 * length taps for length**3.
 
-    On a CPU torch has kernels of oneDNN for ``float32``, which are fast while filters are short. Its own, for
-    ``float64``, makes length**3 / 8 copies of the volume: 64 for db4, 512 for sym8.
+    On a CPU oneDNN's kernels for ``float32`` are fast while filters are short; torch's own, for ``float64``, make
+    length**3 / 8 copies of the volume.
     """
     direct = x.device.type != "cpu" or (x.dtype == torch.float32 and torch.backends.mkldnn.is_available())
     return x.ndim == 5 and length > (_DIRECT if direct else _COPIED)
 
 
 def _as_tuple(detail) -> tuple[Tensor, ...]:
-    if isinstance(detail, dict):
-        return tuple(detail[orientation] for orientation in _DETAILS[3])
+    detail = [detail[orientation] for orientation in _CUBE] if isinstance(detail, dict) else detail
     return (detail,) if isinstance(detail, Tensor) else tuple(detail)

@@ -92,7 +92,7 @@ class Tap:
     torch.Size([4, 2, 6])
     """
 
-    def __init__(self, model: Callable[[Tensor], Tensor], layer: nn.Module | str) -> None:
+    def __init__(self, model: Callable[[Tensor], Tensor], layer: nn.Module | str) -> None:  # spelled out for Sphinx
         self.name, self._layer = find(model, layer)
         self.live: Tensor | None = None
         self.gradient: Tensor | None = None
@@ -108,9 +108,8 @@ class Tap:
     def _keep(self, module: nn.Module, inputs: tuple, output: Tensor) -> Tensor:
         if not isinstance(output, Tensor) or output.ndim < 3 or not output.is_floating_point():
             given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
-            raise ValueError(
-                f"layer {self.name!r} gives {given}, not (batch, channels, *spatial); choose another layer"
-            )
+            what = f"layer {self.name!r} gives {given}, not (batch, channels, *spatial)"
+            raise ValueError(f"{what}; choose another layer")
         self.live = output
         self._kept.append(output.detach())
         return output.clone()  # what follows may work in place
@@ -139,9 +138,8 @@ class Tap:
     def _once(self, kept: list[Tensor], batch: int) -> None:
         rows = [len(values) for values in kept]
         if sum(rows) != batch:
-            raise ValueError(
-                f"layer {self.name!r} must run once per pass, on the batch of {batch}; it gave batches of {rows}"
-            )
+            what = f"layer {self.name!r} must run once per pass, on the batch of {batch}"
+            raise ValueError(f"{what}; it gave batches of {rows}")
 
 
 def tapped(model: Model, layer: Layer | None) -> AbstractContextManager[Tap | None]:

@@ -23,7 +23,6 @@ from wam.protocol import Protocol, conventions
 from wam.scoring import Model, frozen, predict
 
 __all__ = [
-    "RELEASED_STEPS",
     "Curves",
     "faithfulness_on_spectra",
     "input_fidelity",
@@ -31,9 +30,6 @@ __all__ = [
     "perturbation_curves",
     "perturbed",
 ]
-
-RELEASED_STEPS = {"wavelet": 64, "pixel": 128}
-"""The steps of the authors' curves, which differ by the domain of the method."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,10 +80,7 @@ def perturbation_curves(
     explanation: Explanation,
     *,
     steps: int = 64,
-    ranking: str | None = None,
     axis: str = "count",
-    tied: bool | None = None,
-    baseline: float | str | Tensor | None = None,
     output: str = "softmax",
     protocol: str | Protocol = "equations",
     seed: int = 0,
@@ -110,9 +103,7 @@ def perturbation_curves(
         Of ``x``, in any frame: its attributions rank the features, its target is watched. Attributions may have one
         channel where the input has several; the ranking is then shared by all channels.
     steps
-        The number :math:`K` of steps (the released code: :data:`RELEASED_STEPS`).
-    ranking, tied, baseline
-        A convention that departs from the protocol's; see :class:`wam.protocol.Protocol`.
+        The number :math:`K` of steps (the released code: 64 for wavelets, 128 for pixels).
     axis
         What grows by ``1 / steps`` per step: ``"count"``, the number of features, or ``"energy"``, their share of
         :math:`\sum |z - z_0|^2` (rounded down to whole features). It is the energy of the coefficients, which is that
@@ -121,13 +112,11 @@ def perturbation_curves(
     output
         One of :data:`wam.perturbation.OUTPUTS`.
     protocol
-        ``"equations"``, ``"released"``, or a :class:`wam.protocol.Protocol` of your own.
+        ``"equations"``, ``"released"``, or a :class:`wam.protocol.Protocol` of your own: ranking, channels, baseline.
     seed
         Of the permutation that orders features of equal attribution; it is the same for every sample.
     max_batch
         The largest number of inputs in one pass of the model; by default the length of ``x``.
-    progress
-        Show a progress bar.
 
     Raises
     ------
@@ -150,10 +139,10 @@ def perturbation_curves(
     ----------
     Petsiuk et al., RISE, 2018. Paper, section 3.3 and appendix B.1.
     """
-    chosen = conventions(protocol, x, ranking=ranking, tied=tied, baseline=baseline)
+    chosen = conventions(protocol, x)
     path, steps = perturbation.path(model, x, [explanation], chosen), positive(steps, "steps")
     watch = perturbation.watch(model, output, explanation, max_batch)
-    rank, ties = _ranking(explanation, path, chosen, seed)
+    rank, ties = ranking(explanation, path, chosen, seed)
     if steps > rank.shape[1]:
         raise ValueError(f"{steps} steps for {rank.shape[1]} features: take at most as many steps as features")
     wanted = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
@@ -175,10 +164,7 @@ def perturbed(
     fractions: Sequence[float],
     *,
     model: Model | None = None,
-    ranking: str | None = None,
     axis: str = "count",
-    tied: bool | None = None,
-    baseline: float | str | Tensor | None = None,
     protocol: str | Protocol = "equations",
     seed: int = 0,
 ) -> tuple[Tensor, Tensor]:
@@ -196,9 +182,9 @@ def perturbed(
     >>> inserted[0, 0], deleted[0, 0]
     (tensor([[4., 0., 3., 0.]]), tensor([[0., 1., 0., 2.]]))
     """
-    chosen = conventions(protocol, x, ranking=ranking, tied=tied, baseline=baseline)
+    chosen = conventions(protocol, x)
     path = perturbation.path(model, x, [explanation], chosen)
-    rank, _ = _ranking(explanation, path, chosen, seed)
+    rank, _ = ranking(explanation, path, chosen, seed)
     wanted = torch.as_tensor(fractions, dtype=torch.float64)
     if wanted.ndim != 1 or not len(wanted) or not bool(((wanted >= 0) & (wanted <= 1)).all()):
         raise ValueError(f"fractions must be numbers from 0 to 1, got {fractions!r}")
@@ -214,9 +200,6 @@ def faithfulness_on_spectra(
     explanation: Explanation,
     *,
     fraction: float = 0.5,
-    ranking: str | None = None,
-    tied: bool | None = None,
-    baseline: float | str | Tensor | None = None,
     output: str = "logit",
     protocol: str | Protocol = "equations",
     seed: int = 0,
@@ -234,20 +217,14 @@ def faithfulness_on_spectra(
     fraction
         The share of the features that is removed: one half in the authors' code, which the paper does not say.
     output
-        One of :data:`wam.perturbation.OUTPUTS`: the logit, as eq. 9 says, by default. The authors' code computes a drop
-        of the probability, of a network that ends in sigmoids: ``output="sigmoid", protocol="released"``.
-    model, x, explanation, ranking, tied, baseline, protocol, seed, max_batch
+        The logit, as eq. 9 says, by default. The authors' code computes a drop of the probability, of a network that
+        ends in sigmoids: ``output="sigmoid", protocol="released"``.
+    model, x, explanation, protocol, seed, max_batch
         As for :func:`perturbation_curves`.
 
-    Returns
-    -------
-    Tensor
-        One value per sample, ``(batch,)``.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As :func:`perturbation_curves`, and for a fraction outside 0 to 1.
+    Notes
+    -----
+    Errors are those of :func:`perturbation_curves`, and for a fraction outside 0 to 1; the result is ``(batch,)``.
 
     Examples
     --------
@@ -263,8 +240,7 @@ def faithfulness_on_spectra(
     ----------
     Parekh et al., Listen to interpret, 2022. Paper, appendix B.2.
     """
-    chosen = conventions(protocol, x, ranking=ranking, tied=tied, baseline=baseline)
-    _, (whole, without) = perturbed(x, explanation, _half(fraction), model=model, protocol=chosen, seed=seed)
+    _, (whole, without) = perturbed(x, explanation, _half(fraction), model=model, protocol=protocol, seed=seed)
     watch = perturbation.watch(model, output, explanation, max_batch)
     with frozen(model), torch.no_grad():
         return watch(whole) - watch(without)
@@ -276,9 +252,6 @@ def input_fidelity(
     explanation: Explanation,
     *,
     fraction: float = 0.5,
-    ranking: str | None = None,
-    tied: bool | None = None,
-    baseline: float | str | Tensor | None = None,
     protocol: str | Protocol = "equations",
     seed: int = 0,
     max_batch: int | None = None,
@@ -291,10 +264,7 @@ def input_fidelity(
     Parameters, errors and the mask are those of :func:`faithfulness_on_spectra`. Only the order of the scores matters,
     so it is the same for logits and probabilities.
 
-    Returns
-    -------
-    Tensor
-        1 or 0 per sample, ``(batch,)``: its mean is the paper's number.
+    The result is 1 or 0 per sample, ``(batch,)``: its mean is the paper's number.
 
     Examples
     --------
@@ -308,8 +278,7 @@ def input_fidelity(
     ----------
     Paissan et al., Posthoc interpretation via quantization, 2023. Paper, appendix B.2.
     """
-    chosen = conventions(protocol, x, ranking=ranking, tied=tied, baseline=baseline)
-    (_, kept), (whole, _) = perturbed(x, explanation, _half(fraction), model=model, protocol=chosen, seed=seed)
+    (_, kept), (whole, _) = perturbed(x, explanation, _half(fraction), model=model, protocol=protocol, seed=seed)
     max_batch = len(x) if max_batch is None else positive(max_batch, "max_batch")
     with frozen(model):
         (score, before), (left, after) = (predict(model, inputs, None, max_batch) for inputs in (whole, kept))
@@ -324,6 +293,6 @@ def _half(fraction: float) -> list[float]:
     return [0.0, fraction]
 
 
-def _ranking(e: Explanation, path: Path, protocol: Protocol, seed: int) -> tuple[Tensor, Tensor]:
+def ranking(e: Explanation, path: Path, protocol: Protocol, seed: int) -> tuple[Tensor, Tensor]:
     """The rank of every feature, and the share of features in ties; one-channel attributions tie the channels."""
     return perturbation.ranks(perturbation.importance(e, path.change.shape[1], protocol).flatten(1), seed)

@@ -62,14 +62,12 @@ class Minimal:
     sparsest_sparsity
         Its share of zeros, ``(alphas, batch)``; NaN where none did.
     score, probability, sparsity, kept
-        The history, ``(alphas, batch, steps taken + 1)``, from the full mask to the last: the score of the class, its
-        probability, the share of zeros in the mask, and whether the class is the predicted one.
+        The history, ``(alphas, batch, steps taken + 1)``, from the full mask to the last: score and probability of the
+        class, the share of zeros in the mask, and whether the class is the predicted one.
     target, predicted
         The class whose score is kept, and the one that the model predicts at the full mask, ``(batch,)`` each.
-    alpha
-        The weights of the mean of the mask, ``(alphas,)``, in float64 on the CPU.
-    path
-        From the baseline to the inputs.
+    alpha, path
+        The weights of the mean of the mask, ``(alphas,)``, in float64 on the CPU; from the baseline to the inputs.
     settings
         How the descent was made, as numbers and text (a baseline that was a tensor is recorded as ``"tensor"``).
     interrupted
@@ -96,13 +94,7 @@ class Minimal:
         return self.alpha / self.mask.shape[2]
 
     def inputs(self, mask: Tensor | None = None) -> Tensor:
-        """The minimal inputs, or what other masks leave: ``(masks, batch, channels, *spatial)``.
-
-        Raises
-        ------
-        ValueError
-            If the masks are not ``(masks, batch, features)``.
-        """
+        """The minimal inputs, or what other masks ``(masks, batch, features)`` leave: ``(masks, *x.shape)``."""
         mask = self.mask if mask is None else mask.to(self.mask)
         if mask.ndim != 3 or mask.shape[1:] != self.mask.shape[1:]:
             batch, features = self.mask.shape[1:]
@@ -118,24 +110,17 @@ class Minimal:
         channels = self.mask.shape[2] // self.path.change.shape[2]
         attributions = Coefficients.unpack(self.mask[index].unflatten(1, (channels, -1)), self.path.spec)
         z, settings = self.path.frame.analysis(self.path.x), {"alpha": self.alpha[index].item(), **self.settings}
-        score = self.score[index, :, 0]
-        return Explanation(attributions, z, self.target, score, self.path.frame, "minimal", settings)
+        return Explanation(attributions, z, self.target, self.score[index, :, 0], self.path.frame, "minimal", settings)
 
     def table(self) -> pd.DataFrame:
         """A row for every alpha and input: where the descent ended, beside the score of the input."""
-        batch = len(self.target)
-        ends = {name: getattr(self, name)[..., -1] for name in ("sparsity", "score", "probability", "kept")}
-        columns = {
-            "input": torch.arange(batch).expand(len(self.alpha), -1),
-            "target": self.target.expand(len(self.alpha), -1),
-            "predicted": self.predicted.expand(len(self.alpha), -1),
-            "alpha": self.alpha[:, None].expand(-1, batch),
-            "alpha_sum": self.alpha_sum[:, None].expand(-1, batch),
-            "original": self.score[..., 0],
-            **ends,
-            "sparsest": self.sparsest_sparsity,
-        }
-        return pd.DataFrame({name: values.flatten().cpu().numpy() for name, values in columns.items()})
+        inputs = {"input": torch.arange(len(self.target)), "target": self.target, "predicted": self.predicted}
+        columns = inputs | {name: getattr(self, name)[:, None] for name in ("alpha", "alpha_sum")}
+        columns |= {"original": self.score[..., 0]}
+        columns |= {name: getattr(self, name)[..., -1] for name in ("sparsity", "score", "probability", "kept")}
+        columns |= {"sparsest": self.sparsest_sparsity}
+        shape = self.sparsest_sparsity.shape
+        return pd.DataFrame({name: values.expand(shape).flatten().cpu().numpy() for name, values in columns.items()})
 
 
 def optimise(
@@ -166,8 +151,7 @@ def optimise(
 
     one gradient of the input and one pullback: no graph runs through the transform. All inputs and all alphas are rows
     of one batch, each descends on its own, and a row whose projected gradient is zero, a stationary point, rests and is
-    not evaluated any more. Nothing is random: with the same batches on the same machine, two runs are equal (on a GPU,
-    if its kernels are deterministic).
+    not evaluated any more. Nothing is random.
 
     Parameters
     ----------
@@ -176,9 +160,9 @@ def optimise(
     alpha
         :math:`\alpha \ge 0`, one or several. It weighs the *mean* of the mask, so that it means the same for every
         size. The paper prints the sum: its weight is then ``alpha / N`` (:attr:`Minimal.alpha_sum`).
-    steps
-        The most steps of the descent; each is one forward and one backward pass, and a last forward pass says where
-        it ended. An entry of the mask needs about ``1 / lr`` steps to reach 0.
+    steps, lr
+        The most steps of the descent, one forward and one backward pass each, and the step size of NAdam, about how far
+        an entry of the mask moves in one: it needs about ``1 / lr`` steps to reach 0.
     objective
         :math:`\ell`, one of :data:`OBJECTIVES`.
     tied
@@ -189,20 +173,12 @@ def optimise(
     keeps
         What the ``sparsest`` mask must keep: ``"class"``, the class is the predicted one, or ``"score"``, its score is
         not below that of the full mask. The class of a model with a single score is always the predicted one.
-    lr
-        The step size of NAdam: about how far an entry of the mask moves in one step.
     output
         What is called probability, one of :data:`wam.perturbation.OUTPUTS`; the descent is on the score in any case.
-    max_batch
-        The largest number of rows in one pass of the model; by default all, ``len(alpha) * len(x)``. Besides the pass,
-        memory holds about ten masks per row; it does not grow with ``steps``.
-    progress
-        Show a progress bar.
-
-    Returns
-    -------
-    Minimal
-        After Ctrl-C too, with a warning: what there is at that step.
+    max_batch, progress
+        The largest number of rows in one pass of the model, by default all, ``len(alpha) * len(x)`` (besides the pass,
+        memory holds about ten masks per row); and whether to show a bar. After Ctrl-C the result is what there is at
+        that step, with a warning.
 
     Raises
     ------
@@ -232,7 +208,7 @@ def optimise(
             raise ValueError(f"unknown {what} {value!r}; choose one of {', '.join(known)}")
     if keeps not in ("class", "score"):
         raise ValueError(f"unknown keeps {keeps!r}; choose 'class' or 'score'")
-    if not isinstance(lr, Real) or not 0 < lr < float("inf"):
+    if not isinstance(lr, Real) or not 0 < lr < torch.inf:
         raise ValueError(f"lr must be a positive step size, such as 0.05, got {lr!r}")
     path = perturbation.between(x, baseline, frame)
     if not bool((present := path.change.flatten(1).any(1)).all()):
@@ -306,24 +282,15 @@ def optimise(
             if not history:
                 raise
             interrupted = True
-            done = len(history) - 1
-            warnings.warn(f"interrupted: these are the masks after {done} of {steps} steps", stacklevel=2)
-    shape, target = (len(alpha), len(x)), target[: len(x)]
-    most = torch.where(most < 0, torch.nan, most).view(shape)
-    masks = (mask.view(*shape, features), sparsest.view(*shape, features), most)
-    score, probability, sparsity, kept = torch.stack(history, dim=2).unflatten(1, shape)
-    found = (*masks, score, probability, sparsity, kept.bool(), target, predicted, alpha, path, settings, interrupted)
-    return Minimal(*found)
+            warnings.warn(f"interrupted: these are the masks after {len(history) - 1} of {steps} steps", stacklevel=2)
+    shape, target, most = (len(alpha), len(x)), target[: len(x)], torch.where(most < 0, torch.nan, most)
+    masks = (mask.view(*shape, features), sparsest.view(*shape, features), most.view(shape))
+    *told, kept = torch.stack(history, dim=2).unflatten(1, shape)
+    return Minimal(*masks, *told, kept.bool(), target, predicted, alpha, path, settings, interrupted)
 
 
 def as_alphas(alpha: float | Sequence[float] | Tensor) -> Tensor:
-    """One or several weights of the mask as a vector in ``float64``, on the CPU.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If they are no numbers, or negative, or not finite.
-    """
+    """One or several finite weights of the mask, at least 0, as a vector in ``float64``, on the CPU; or an error."""
     try:
         values = torch.as_tensor(alpha, dtype=torch.float64, device="cpu").detach().flatten()
     except (TypeError, ValueError, RuntimeError):

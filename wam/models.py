@@ -4,7 +4,8 @@ Five are *embedded*: their weights come from the package index (:mod:`wam.assets
 small networks of volumes come with the package, and four of small pictures (:mod:`wam.picture_models`). The four image
 networks of the paper come from timm under short names, and their weights from timm's model hub; its sound network, and
 one of medical volumes, have to be trained (:mod:`wam.recipes`). Robust weights of a ResNet-50 are read from a file that
-their authors publish (:mod:`wam.checkpoints`).
+their authors publish (:mod:`wam.checkpoints`). Beside these names, any name of timm is one, and ``hf:owner/name`` is an
+image or audio classifier of Hugging Face (:mod:`wam.adapters`).
 
 ======================  ====================================================  =====================
 name                    network                                               input
@@ -82,7 +83,7 @@ _TIMM = {**PAPER, "resnet50": "resnet50.tv_in1k"}  # torchvision's first weights
 
 
 class ImageClassifier(nn.Module):
-    """An ImageNet classifier together with its preprocessing.
+    """An image classifier together with its preprocessing.
 
     The network sees *model space*: RGB in [0, 1], minus a mean colour, divided by a standard deviation per
     channel. Hence the value 0 is the mean colour, not black; black is :attr:`black`.
@@ -92,21 +93,20 @@ class ImageClassifier(nn.Module):
     name
         Name for tables and figures.
     network
-        Module from ``(batch, 3, height, width)`` to logits ``(batch, 1000)``.
+        Module from ``(batch, 3, height, width)`` to logits ``(batch, classes)``.
     transform
         The network's own preprocessing, from a PIL image in RGB to ``(3, height, width)``.
     mean, std
-        Normalisation of the three channels, as ``transform`` applies it.
+        Normalisation of the three channels, as ``transform`` applies it. Of one channel: the images are grey.
     input_size
         ``(height, width)`` of what ``transform`` returns.
     pretrained
         Whether the weights are trained ones.
-
-    Attributes
-    ----------
     categories
-        The 1000 short class names, in the order of the logits (torchvision's list).
+        The class names, in the order of the logits; by default torchvision's 1000 short names of ImageNet.
     """
+
+    ndim = 2
 
     def __init__(
         self,
@@ -117,6 +117,7 @@ class ImageClassifier(nn.Module):
         std: Sequence[float],
         input_size: tuple[int, int],
         pretrained: bool = True,
+        categories: Iterable[str] = MobileNet_V2_Weights.IMAGENET1K_V1.meta["categories"],
     ) -> None:
         super().__init__()
         self.name = name
@@ -124,13 +125,13 @@ class ImageClassifier(nn.Module):
         self.transform = transform
         self.input_size = input_size
         self.pretrained = pretrained
-        self.categories: tuple[str, ...] = tuple(MobileNet_V2_Weights.IMAGENET1K_V1.meta["categories"])
-        self.register_buffer("mean", torch.tensor(mean).view(3, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(3, 1, 1), persistent=False)
+        self.categories: tuple[str, ...] = tuple(categories)
+        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
+        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
         self.register_buffer("_black", (0 - self.mean) / self.std, persistent=False)
 
     def forward(self, x: Tensor) -> Tensor:
-        """Logits ``(batch, 1000)`` of a batch ``(batch, 3, height, width)`` in model space."""
+        """Logits ``(batch, classes)`` of a batch ``(batch, 3, height, width)`` in model space."""
         return self.network(x)
 
     @property
@@ -149,7 +150,7 @@ class ImageClassifier(nn.Module):
         TypeError
             Something that is not a PIL image.
         ValueError
-            No image at all.
+            No image at all, or images that the transform leaves at different sizes.
 
         Examples
         --------
@@ -168,8 +169,10 @@ class ImageClassifier(nn.Module):
                     f"prepare() takes PIL images, got {type(image).__name__}: convert an array of 8-bit RGB "
                     "with PIL.Image.fromarray; a tensor in model space goes to the model as it is"
                 )
-        batch = torch.stack([self.transform(image.convert("RGB")) for image in images])
-        return batch.to(self.mean)
+        prepared = [self.transform(image.convert("RGB" if len(self.mean) == 3 else "L")) for image in images]
+        if len(sizes := {tuple(x.shape) for x in prepared}) > 1:
+            raise ValueError(f"{self.name} keeps the shapes of images, {sorted(sizes)}: prepare them one by one")
+        return torch.stack(prepared).to(self.mean)
 
     def display(self, x: Tensor) -> np.ndarray:
         """RGB images ``(batch, height, width, 3)`` in [0, 1], float32, of a batch in model space.
@@ -177,9 +180,10 @@ class ImageClassifier(nn.Module):
         Undoes the normalisation of :meth:`prepare` (not its resizing and cropping) and clips what lies
         outside the range of colours.
         """
-        if x.ndim != 4 or x.shape[1] != 3:
-            raise ValueError(f"display() takes a batch (batch, 3, height, width), got shape {tuple(x.shape)}")
-        rgb = x.detach().to(self.mean) * self.std + self.mean
+        if x.ndim != 4 or x.shape[1] != len(self.mean):
+            axes = f"(batch, {len(self.mean)}, height, width)"
+            raise ValueError(f"display() takes a batch {axes}, got shape {tuple(x.shape)}")
+        rgb = (x.detach().to(self.mean) * self.std + self.mean).expand(-1, 3, -1, -1)
         return rgb.clamp(0, 1).permute(0, 2, 3, 1).float().cpu().numpy()
 
     def extra_repr(self) -> str:
@@ -195,19 +199,22 @@ def load(
     *,
     weights: str | os.PathLike | None = None,
 ) -> ImageClassifier | PictureClassifier | SoundClassifier | VolumeClassifier:
-    """A classifier by name (see :mod:`wam.models`), in eval mode.
+    """A classifier by name (see :mod:`wam.models`), in eval mode: ours, any of timm's, or ``hf:owner/name``.
 
-    Weights are downloaded at first use and cached: the embedded ones by :func:`wam.assets.fetch`, the
-    paper's by timm. ``pretrained=False`` gives the architecture and the preprocessing with random weights
-    (always the same ones), marked as untrained in its name; nothing is downloaded then but the file of
-    YAMNet, which holds its preprocessing too. Only ``kumar_esc50``, ``medmnist3d`` and ``resnet50_robust`` take,
-    and need, the name of a file as ``weights``: :func:`wam.recipes.esc50` and :func:`wam.recipes.medmnist3d` write
-    it, and for the last it is a published checkpoint (:mod:`wam.checkpoints`).
+    Weights are downloaded at first use and cached: the embedded ones by :func:`wam.assets.fetch`, others by timm or
+    transformers. ``pretrained=False`` gives the architecture and the preprocessing with random weights (always the same
+    ones), marked as untrained in its name; nothing is downloaded then but the file of YAMNet, which holds its
+    preprocessing too, and the configuration of a Hugging Face model. Only ``kumar_esc50``, ``medmnist3d`` and
+    ``resnet50_robust`` take, and need, the name of a file as ``weights``: :func:`wam.recipes.esc50` and
+    :func:`wam.recipes.medmnist3d` write it, and for the last it is a published checkpoint (:mod:`wam.checkpoints`).
 
     Raises
     ------
     ValueError
-        Unknown name (near names are suggested), or a file of weights that does not fit.
+        Unknown name (near names are suggested), or a file of weights that does not fit; and as
+        :func:`wam.adapters.timm_model` and :func:`wam.adapters.huggingface`.
+    ImportError
+        ``hf:owner/name`` without ``transformers``.
     FileNotFoundError
         The weights of ``kumar_esc50``, ``medmnist3d`` or ``resnet50_robust`` are not there (the message says how to
         train them, or who publishes them).
@@ -230,10 +237,7 @@ def load(
     builders |= {"digits3d": lambda _, trained: digits3d(trained)}
     builders |= {"moving_digits": lambda _, trained: moving_digits(trained)}
     builders |= {"medmnist3d": lambda _, trained: medmnist3d(weights, trained)}
-    if name not in builders:
-        near = difflib.get_close_matches(str(name), builders, n=3, cutoff=0.4)
-        hint = f" Did you mean {' or '.join(map(repr, near))}?" if near else ""
-        raise ValueError(f"unknown model {name!r}.{hint} Known models: {', '.join(builders)}")
+    build = builders.get(name) or _elsewhere(name, builders)
     if weights is not None and (name not in ("resnet50_robust", "kumar_esc50", "medmnist3d") or not pretrained):
         raise ValueError(
             "weights= is for the published resnet50_robust and for the pretrained kumar_esc50 and medmnist3d, "
@@ -241,14 +245,33 @@ def load(
         )
     with torch.random.fork_rng(devices=[]):  # building draws weights: leave the caller's generator alone
         torch.default_generator.manual_seed(0)
-        model = builders[name](name, pretrained)
+        model = build(name, pretrained)
     if not pretrained:
         model.name = f"{name} (untrained)"
     return model.to(device, dtype).eval()
 
 
+def _elsewhere(name: str, ours: Iterable[str]) -> Callable:
+    """The builder of a model of timm or of Hugging Face, or an error with near names of ours and of timm's."""
+    from wam import adapters
+
+    if isinstance(name, str) and name.startswith("hf:"):
+        return lambda name, trained: adapters.huggingface(name.removeprefix("hf:"), pretrained=trained)
+    theirs = timm.list_models() + timm.list_pretrained()
+    if name in theirs:
+        return adapters.timm_model
+    near = difflib.get_close_matches(str(name), ours, n=3, cutoff=0.4)
+    near += difflib.get_close_matches(str(name), theirs, n=3, cutoff=0.7)
+    hint = f" Did you mean {' or '.join(map(repr, dict.fromkeys(near)))}?" if near else ""
+    raise ValueError(
+        f"unknown model {name!r}.{hint} Known models: {', '.join(ours)}; any name of timm.list_models(); hf:owner/name"
+    )
+
+
 def _efficientnet_lite0(name: str, pretrained: bool) -> ImageClassifier:
     """timm's architecture with the carried weights: the same tensors in the same order, other names."""
+    from wam import adapters
+
     network = timm.create_model("tf_efficientnet_lite0.in1k", pretrained=False)
     if pretrained:
         carried, own = _carried_state(name), network.state_dict()
@@ -262,7 +285,7 @@ def _efficientnet_lite0(name: str, pretrained: bool) -> ImageClassifier:
                 "order or the shapes of its tensors changed. Install the timm of constraints.txt."
             )
         network.load_state_dict(dict(zip(own, carried.values(), strict=True)))
-    return _from_timm(name, network, pretrained)
+    return adapters.from_timm(name, network, pretrained)
 
 
 def _mobilenet_v2(name: str, pretrained: bool) -> ImageClassifier:
@@ -275,16 +298,11 @@ def _mobilenet_v2(name: str, pretrained: bool) -> ImageClassifier:
 
 
 def _timm(name: str, pretrained: bool) -> ImageClassifier:
-    try:
-        network = timm.create_model(_TIMM[name], pretrained=pretrained)
-    except OSError as error:
-        raise AssetError(
-            f"could not download the weights of {name} (timm {_TIMM[name]}): {error} They are needed once: "
-            "connect to the internet and call again, or load the model on a connected machine, copy its "
-            "Hugging Face cache here and set HF_HOME to the copy. Without a download there are "
-            f"{' and '.join(EMBEDDED)}, and pretrained=False."
-        ) from error
-    return _from_timm(name, network, pretrained)
+    from wam import adapters
+
+    model = adapters.timm_model(_TIMM[name], pretrained)
+    model.name = name
+    return model
 
 
 def _resnet50_robust(name: str, weights: str | os.PathLike | None, pretrained: bool) -> ImageClassifier:
@@ -307,14 +325,6 @@ def _resnet50_robust(name: str, weights: str | os.PathLike | None, pretrained: b
     transform = ResNet50_Weights.IMAGENET1K_V1.transforms(**(normalisation._asdict() if normalisation else {}))
     (side,) = transform.crop_size
     return ImageClassifier(name, network, transform, transform.mean, transform.std, (side, side), pretrained)
-
-
-def _from_timm(name: str, network: nn.Module, pretrained: bool) -> ImageClassifier:
-    """Wrap a timm network with the preprocessing that timm's configuration states for evaluation."""
-    config = timm.data.resolve_model_data_config(network)
-    transform = timm.data.create_transform(**config, is_training=False)
-    _, height, width = config["input_size"]
-    return ImageClassifier(name, network, transform, config["mean"], config["std"], (height, width), pretrained)
 
 
 def _carried_state(name: str) -> dict[str, Tensor]:

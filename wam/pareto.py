@@ -60,12 +60,7 @@ def pareto(
     confidence
         Of the intervals.
     options
-        Those of :func:`wam.minimal.optimise`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As :func:`wam.minimal.optimise`.
+        Those of :func:`wam.minimal.optimise`; so are the errors.
 
     Examples
     --------

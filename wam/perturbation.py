@@ -236,9 +236,7 @@ def _of(values: Tensor, sample: Tensor) -> Tensor:
 def _same_input(e: Explanation, z: Tensor, spec: Spec) -> None:
     own, layout = e.coefficients.pack()
     if own.device != z.device:
-        raise ValueError(
-            f"the explanation is on {own.device} and the input on {z.device}: use explanation.to(x.device)"
-        )
+        raise ValueError(f"the explanation is on {own.device}, the input on {z.device}: use explanation.to(x.device)")
     attributions, other = e.attributions.pack()
     if not layout == other == spec or own.shape != z.shape or len(attributions) != len(z):
         raise ValueError(f"{e} is not of this input of shape {(len(z), z.shape[1], *spec.shape)}")
@@ -267,9 +265,8 @@ def _normalisation(model: Model | None, x: Tensor) -> tuple[Tensor, Tensor]:
     shape = (x.shape[1], *[1] * (x.ndim - 2))
     if not all(isinstance(value, Tensor) and value.shape == shape for value in found):
         raise ValueError(
-            "black and rescaling refer to colours from 0 to 1: the model must carry the mean and std of its "
-            f"normalisation, tensors of shape {shape}, as wam.models.ImageClassifier does; for spectrograms use "
-            "protocol='released-sound', for volumes 'equations'"
+            f"black and rescaling need the mean and std of the model's normalisation, tensors of shape {shape}, as in "
+            "wam.models.ImageClassifier; for spectrograms use protocol='released-sound', for volumes 'equations'"
         )
     return found
 

@@ -38,7 +38,7 @@ class PictureClassifier(Classifier):
     ([7, 2, 1, 0], [7, 2, 1, 0])
     """
 
-    EXAMPLES = Pictures
+    EXAMPLES, ndim = Pictures, 2
 
 
 class LeNet5(nn.Module):

@@ -77,13 +77,7 @@ def mnist(split: str = "test", n: int | None = None) -> Pictures:
 
 
 def mnist_digits(split: str, n: int | None) -> tuple[np.ndarray, np.ndarray]:
-    """MNIST's images ``(n, 28, 28)`` from 0 to 1 and their labels; the carried file splits the training digits in two.
-
-    Raises
-    ------
-    ValueError, wam.assets.AssetError
-        As :func:`mnist`.
-    """
+    """MNIST's images ``(n, 28, 28)`` from 0 to 1 and labels; the carried file splits the training digits in two."""
     _split(split)
     (member,) = CATALOGUE["mnist"].members
     with gzip.open(fetch(CATALOGUE["mnist"]) / member.rpartition("/")[2]) as file:
@@ -104,18 +98,13 @@ def cifar10(split: str = "test", n: int | None = None) -> Pictures:
     n
         The first ``n`` only; by default all.
 
-    Returns
-    -------
-    Pictures
-        In CIFAR-10's own order; ``source`` says which copy was read.
-
     Raises
     ------
     ValueError
         Another split, or ``n`` out of range.
     wam.assets.AssetError
         Neither the package that carries the pictures nor torchvision's download could be had (the message says why of
-        both).
+        both). ``source`` says which copy was read.
 
     Examples
     --------
@@ -178,10 +167,6 @@ class Arrays(pickle.Unpickler):
     """An unpickler that makes NumPy arrays and nothing else."""
 
     def find_class(self, module: str, name: str):
-        if (module, name) not in (
-            ("numpy.core.multiarray", "_reconstruct"),
-            ("numpy", "ndarray"),
-            ("numpy", "dtype"),
-        ):
+        if f"{module}.{name}" not in ("numpy.core.multiarray._reconstruct", "numpy.ndarray", "numpy.dtype"):
             raise pickle.UnpicklingError(f"{module}.{name} is not a part of an array")
         return super().find_class(module.replace("numpy.core", "numpy._core"), name)

@@ -1,16 +1,15 @@
 """Figures of explanations: image, dyadic mosaic, heatmap, reconstruction, one panel per scale.
 
-Single panels go on a given axis (:func:`image`, :func:`mosaic`, :func:`overlay`, :func:`profile`); whole figures
-(:func:`explanation`, :func:`gallery`) come as ``(Figure, alt)``, with an alternative text made from the explanation
-itself. Images are RGB arrays in [0, 1], as ``model.display(x)`` returns them. The colour maps keep
-their order in greyscale print and for colour-blind readers: *magma* and *inferno* for magnitudes, *PuOr* for signed
-values. matplotlib's global state is left alone.
+Single panels go on a given axis; whole figures (:func:`explanation`, :func:`gallery`) have an alternative text, made
+from the explanation. Images are RGB arrays in [0, 1], as ``model.display(x)`` returns them. The colour maps keep
+their order in greyscale and for colour-blind readers. matplotlib is left as it was.
 """
 
 from __future__ import annotations
 
+import math
 import textwrap
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -18,7 +17,6 @@ from cycler import cycler
 from matplotlib import colormaps, rc_context
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import PercentFormatter
 from torch import Tensor
 
 from wam.coefficients import Coefficients, Scale
@@ -29,23 +27,17 @@ from wam.frames import Wavelet
 WIDTH = 6.0
 """Width of every figure in inches: text of 12 points is then 10 pixels high on a page 390 pixels wide."""
 
-COLUMNS = ("image", "mosaic", "heatmap", "reconstruction")
-"""The panels of :func:`gallery`."""
-
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00")
 """Line and bar colours that colour-blind readers tell apart (Okabe and Ito)."""
+
+Categories = Sequence[str] | None
+"""Names of the classes, by index."""
 
 _GAP, _LINE = 0.08, 0.2  # inches: between panels, and for a line of a title
 
 
 def style() -> dict[str, Any]:
-    """The one style of the figures, as matplotlib rc parameters: dark on white, large type, few lines.
-
-    >>> import matplotlib, wam.plots
-    >>> with matplotlib.rc_context(wam.plots.style()):
-    ...     matplotlib.rcParams["font.size"]
-    12.0
-    """
+    """The one style of the figures, as matplotlib rc parameters: dark on white, large type, few lines."""
     large = dict.fromkeys(("font.size", "axes.titlesize", "axes.labelsize", "figure.titlesize"), 12.0)
     small = dict.fromkeys(("xtick.labelsize", "ytick.labelsize", "legend.fontsize"), 11.0)
     return large | small | {
@@ -63,10 +55,7 @@ def image(ax: Axes, rgb: np.ndarray, title: str | None = None) -> None:
 
 
 def overlay(ax: Axes, rgb: np.ndarray, heatmap: Tensor | np.ndarray, title: str | None = None) -> None:
-    """Show a non-negative ``heatmap`` ``(height, width)`` over the darkened grey image: what matters is bright.
-
-    The heatmap is scaled to its 99.5th percentile, so that a few pixels do not hide the rest.
-    """
+    """Show a non-negative ``heatmap`` ``(height, width)``, up to its 99.5th percentile, over the darkened image."""
     heat = _array(heatmap)
     heat = np.clip(heat / (np.percentile(heat, 99.5) or heat.max() or 1), 0, 1)[..., None] ** 0.7
     grey = np.average(rgb, axis=2, weights=[0.299, 0.587, 0.114][: rgb.shape[2]])[..., None]
@@ -74,29 +63,20 @@ def overlay(ax: Axes, rgb: np.ndarray, heatmap: Tensor | np.ndarray, title: str 
 
 
 def mosaic(
-    ax: Axes,
-    coefficients: Coefficients,
-    sample: int = 0,
-    *,
-    signed: bool = False,
-    relative: bool = False,
-    title: str | None = None,
+    ax: Axes, coefficients: Coefficients, sample: int = 0, *, signed: bool = False, relative: bool = False, title=None
 ) -> None:
-    """Show coefficients or attributions of an image as a dyadic mosaic, with thin lines between the levels.
+    """Show coefficients or attributions of an image as a dyadic mosaic, absolute values summed over channels.
 
     The approximation is in the upper left corner, and every level surrounds what is coarser: vertical details on the
-    right, horizontal ones below, diagonal ones in the corner. The few coefficients that long wavelets keep beyond the
-    border of the image are left out: where the sizes divide, the mosaic is as large as the image.
+    right, horizontal ones below, diagonal ones in the corner. What long wavelets keep beyond the border is left out.
 
     Parameters
     ----------
-    coefficients
-        What to show: absolute values summed over channels.
     signed
         Show the signed sums over channels in their place, on a diverging map, white at zero.
     relative
-        Show true relative magnitudes: one scale for all bands. By default each band is scaled to its own 99.5th
-        percentile and brightened (power 0.6), because fine bands would be black otherwise.
+        Show true relative magnitudes. By default each band is scaled to its own 99.5th percentile and brightened (power
+        0.6), because fine bands would be black otherwise.
 
     Raises
     ------
@@ -106,7 +86,7 @@ def mosaic(
     bands = {}
     for (level, orientation), band in coefficients[sample].bands.items():
         if band.ndim != 4:
-            raise ValueError(f"a mosaic needs bands of two dimensions, not {band.ndim - 2}; draw profile() instead")
+            raise ValueError(f"a mosaic needs bands of two dimensions, not {band.ndim - 2}; see charts.profile()")
         for axis, n in enumerate(coefficients.shape, start=2):
             kept = min(-(-n // 2**level), band.shape[axis])
             band = band.narrow(axis, (band.shape[axis] - kept) // 2, kept)
@@ -126,53 +106,8 @@ def mosaic(
     _bare(ax, title)
 
 
-def profile(
-    ax: Axes, explanations: Explanation | Mapping[str, Explanation], sample: int | None = None, *, scores: bool = False
-) -> str:
-    """Draw bars of the share of the attribution per scale, coarse to fine, and return their values in words.
-
-    Parameters
-    ----------
-    explanations
-        One explanation, or several of equal scales by label, side by side.
-    sample
-        The sample; ``None`` draws the mean over samples, and a dot per sample.
-    scores
-        Draw the signed sums :meth:`wam.explanation.Explanation.scale_scores` in place of the shares.
-    """
-    named = explanations if isinstance(explanations, Mapping) else {explanations.method: explanations}
-    scales, width = next(iter(named.values())).scales, 0.8 / len(named)
-    text = "Signed sum of the attributions per scale." if scores else "Share of the attribution per scale."
-    for i, (label, e) in enumerate(named.items()):
-        if e.scales != scales:
-            raise ValueError(f"explanations of different scales, {scales} and {e.scales}: draw them apart")
-        values = _array(e.scale_scores() if scores else e.scale_profile())
-        values = values if sample is None else values[[sample]]
-        place, several = np.arange(len(scales)) + (i - (len(named) - 1) / 2) * width, len(values) > 1
-        ax.bar(place, values.mean(0), 0.92 * width, label=label, color=COLOURS[i % len(COLOURS)])
-        if several:
-            x = np.broadcast_to(place, values.shape)
-            ax.scatter(x, values, s=12, color="white", edgecolors="0.15", linewidths=0.8, zorder=3)
-        text += f" {label}{f', mean of {len(values)}' if several else ''}: {_listed(e, values.mean(0), scores)}."
-    ax.set_xticks(range(len(scales)), [_scale(scale, "approx.") for scale in scales])
-    ax.set_ylabel("signed sum of attributions" if scores else "share of attribution")
-    if not scores:
-        ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))
-    ax.tick_params(axis="x", length=0)
-    ax.axhline(0, color="0.3", linewidth=0.8)
-    ax.grid(axis="y")
-    if len(named) > 1:
-        ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
-    return text
-
-
 def explanation(
-    e: Explanation,
-    images: np.ndarray,
-    sample: int = 0,
-    fraction: float = 0.1,
-    *,
-    categories: Sequence[str] | None = None,
+    e: Explanation, images: np.ndarray, sample: int = 0, fraction: float = 0.1, *, categories: Categories = None
 ) -> tuple[Figure, str]:
     """One explanation of one image, as in Fig. 2 of the paper.
 
@@ -183,8 +118,6 @@ def explanation(
     ----------
     images
         The RGB images ``(batch, height, width, 3)`` that are explained, in the order of ``e``.
-    categories
-        Names of the classes, by index.
 
     Raises
     ------
@@ -192,17 +125,14 @@ def explanation(
         If ``e`` does not explain images in a frame that has a mosaic, or ``images`` do not fit it.
     """
     one, rgb = _sample(e, images, sample)
-    shares, heats, top = one.scale_profile()[0].tolist(), one.scale_heatmaps()[0], f"top {_percent(fraction)}"
-    count = len(shares) if len(shares) > 1 else 0  # the one scale of pixels is the heatmap
-    across = 3 if count in (3, 5, 6) else min(count, 4) or 1
+    top = f"top {_percent(fraction)}"
+
+    def panel(ax: Axes, heat: Tensor, title: str) -> None:
+        overlay(ax, rgb, heat, title)
+
     with rc_context(style()):
-        rows = [(2, 1), (2, 1), *[(across, 1)] * -(-count // across)]
-        figure, axes = _layout(rows, rgb, textwrap.fill(_heading(one, categories), 56))
-        _draw(axes, ("image", "attributions", "heatmap", f"{top} of coefficients"), COLUMNS, one, rgb, fraction)
-        for ax, scale, share, heat in zip(axes[4:], e.scales, shares, heats):
-            overlay(ax, rgb, heat, f"{_scale(scale, 'approx.')}: {_percent(share)}")
-        for ax in axes[4 + count :]:
-            ax.remove()
+        figure, axes = _by_scale(one, [(2, 1), (2, 1)], rgb, categories, panel)
+        _draw(axes, ("image", "attributions", "heatmap", f"{top} of coefficients"), one, rgb, fraction)
     text = "Panels: the image, the mosaic of the attributions, the heatmap over the image, the reconstruction from the"
     return figure, f"{describe(one, 0, categories)} {text} {top} of the coefficients, the heatmap of every scale."
 
@@ -211,8 +141,7 @@ def gallery(
     rows: Sequence[tuple[Explanation, np.ndarray, int]],
     fraction: float = 0.1,
     *,
-    columns: Sequence[str] = COLUMNS,
-    categories: Sequence[str] | None = None,
+    categories: Categories = None,
     labels: Sequence[str] | None = None,
 ) -> tuple[Figure, str]:
     """Several explanations as rows of small panels, as in Fig. 15 of the paper.
@@ -221,29 +150,17 @@ def gallery(
     ----------
     rows
         ``(explanation, images, sample)`` for every row; they may differ in method, frame and model.
-    columns
-        Which panels, of :data:`COLUMNS`.
     labels
-        A label per row; by default the name of its class.
-
-    Raises
-    ------
-    ValueError
-        As :func:`explanation`; and for no row, an unknown column, or not one label per row.
+        A label per row, or an error; by default the name of its class.
     """
-    if not rows or not columns or not set(columns) <= set(COLUMNS):
-        raise ValueError(f"a gallery needs rows and columns of {COLUMNS}, got {len(rows)} rows, {tuple(columns)}")
-    shown = [_sample(*row) for row in rows]
-    names = [_class(one, categories) for one, _ in shown] if labels is None else list(labels)
-    if len(names) != len(rows):
-        raise ValueError(f"{len(names)} labels for {len(rows)} rows: give one per row")
-    titles = [f"top {_percent(fraction)}" if column == "reconstruction" else column for column in columns]
+    shown, names = _listing(rows, "row", _sample, categories, labels)
+    titles = ("image", "mosaic", "heatmap", f"top {_percent(fraction)}")
     with rc_context(style()):
         tallest = max((rgb for _, rgb in shown), key=lambda rgb: rgb.shape[0] / rgb.shape[1])
-        figure, axes = _layout([(len(columns), int(not row)) for row in range(len(rows))], tallest, left=0.4)
+        figure, axes = _layout([(4, int(not row)) for row in range(len(rows))], tallest, left=0.4)
         for row, ((one, rgb), name) in enumerate(zip(shown, names)):
-            line = axes[row * len(columns) :]
-            _draw(line, [""] * len(columns) if row else titles, columns, one, rgb, fraction)
+            line = axes[4 * row :]
+            _draw(line, [""] * 4 if row else titles, one, rgb, fraction)
             line[0].set_ylabel(textwrap.fill(name, 18), fontsize=10)
     said = (f"{name}: {_listed(one, one.scale_profile()[0].tolist())}" for (one, _), name in zip(shown, names))
     rows = f"{len(names)} rows of panels: {', '.join(titles)}. Share of the attribution per scale: "
@@ -251,17 +168,14 @@ def gallery(
 
 
 def panels(rows: int, columns: int, aspect: float = 1.0, titles: int | Sequence[int] = 1) -> tuple[Figure, np.ndarray]:
-    """An empty figure for pictures of height / width ``aspect``; ``axes[i, j]``.
-
-    ``titles`` is how many lines of title are above each row, or a number for every row.
-    """
+    """An empty figure for pictures of height / width ``aspect``, ``titles`` lines above each row; ``axes[i, j]``."""
     lines = [titles] * rows if isinstance(titles, int) else titles
     with rc_context(style()):
         figure, axes = _layout([(columns, n) for n in lines], np.empty((round(1000 * aspect), 1000)))
     return figure, np.array(axes).reshape(rows, columns)
 
 
-def describe(e: Explanation, sample: int = 0, categories: Sequence[str] | None = None) -> str:
+def describe(e: Explanation, sample: int = 0, categories: Categories = None) -> str:
     """An explanation in words: class, method, frame, score, share per scale, and where the heatmap lies.
 
     >>> import torch, wam, wam.plots
@@ -295,18 +209,40 @@ def _layout(rows: Sequence[tuple[int, int]], rgb: np.ndarray, heading: str = "",
     return figure, [figure.add_axes(box) for box in boxes]
 
 
-def _draw(axes, titles: Sequence[str], columns: Sequence[str], one: Explanation, rgb, fraction: float) -> None:
-    for ax, title, column in zip(axes, titles, columns):
-        if column == "mosaic":
-            mosaic(ax, one.attributions, title=title)
-        elif column == "heatmap":
-            overlay(ax, rgb, one.heatmap()[0], title)
-        else:
-            image(ax, rgb if column == "image" else _reconstruction(one, rgb, fraction), title)
+def _by_scale(one: Explanation, head: list[tuple[int, int]], picture: np.ndarray, categories, draw):
+    """A figure of rows of panels, ``head``, and a panel per scale below them, which ``draw(ax, heat, title)`` fills."""
+    shares, heats = one.scale_profile()[0].tolist(), one.scale_heatmaps()[0]
+    count = len(shares) if len(shares) > 1 else 0  # the one scale of pixels is the heatmap
+    across, first = 3 if count in (3, 5, 6) else min(count, 4) or 1, sum(panels for panels, _ in head)
+    rows = [*head, *[(across, 1)] * -(-count // across)]
+    figure, axes = _layout(rows, picture, textwrap.fill(_heading(one, categories), 56))
+    for ax, scale, share, heat in zip(axes[first:], one.scales, shares, heats):
+        draw(ax, heat, f"{_scale(scale, 'approx.')}: {_percent(share)}")
+    for ax in axes[first + count :]:
+        ax.remove()
+    return figure, axes
+
+
+def _listing(cells, noun: str, sample, categories, labels):
+    """The explanations of a gallery with what they explain, and their names."""
+    if not cells:
+        raise ValueError(f"a gallery needs {noun}s, got 0 {noun}s")
+    shown = [sample(*cell) for cell in cells]
+    names = [_class(one, categories) for one, _ in shown] if labels is None else list(labels)
+    if len(names) != len(cells):
+        raise ValueError(f"{len(names)} labels for {len(cells)} {noun}s: give one per {noun}")
+    return shown, names
+
+
+def _draw(axes, titles: Sequence[str], one: Explanation, rgb, fraction: float) -> None:
+    image(axes[0], rgb, titles[0])
+    mosaic(axes[1], one.attributions, title=titles[1])
+    overlay(axes[2], rgb, one.heatmap()[0], titles[2])
+    image(axes[3], _reconstruction(one, rgb, fraction), titles[3])
 
 
 def _reconstruction(one: Explanation, rgb: np.ndarray, fraction: float) -> np.ndarray:
-    """The reconstruction in colours: per channel, the affine map from model space that gives the image."""
+    """In colours: per channel, the affine map from model space that gives the image."""
     x, part = one.frame.synthesis(one.coefficients), one.reconstruct(fraction)
     channels = []
     for seen, kept, colour in zip(_array(x[0]), _array(part[0]), np.moveaxis(rgb, -1, 0)):
@@ -317,7 +253,7 @@ def _reconstruction(one: Explanation, rgb: np.ndarray, fraction: float) -> np.nd
 
 
 def _sample(e: Explanation, images: np.ndarray, sample: int) -> tuple[Explanation, np.ndarray]:
-    shape, channels = e.attributions.shape, next(iter(e.attributions.bands.values())).shape[1]
+    shape, channels = e.attributions.shape, e.attributions.pack()[0].shape[1]
     if len(shape) != 2 or channels not in (1, 3):
         raise ValueError(f"this figure is for images, not for {channels} channels of {len(shape)} dimensions")
     if np.shape(images) != (size := (len(e), *shape, channels)):
@@ -337,19 +273,19 @@ def _listed(e: Explanation, values: Sequence[float], signed: bool = False) -> st
 
 
 def _percent(share: float) -> str:
-    return f"{100 * share:.{int(share < 0.0995)}f} %"
+    return "–" if math.isnan(share) else f"{100 * share:.{int(share < 0.0995)}f} %"
 
 
 def _scale(scale: Scale, approximation: str = "approximation") -> str:
     return approximation if scale == "approx" else f"level {scale}" if scale else "pixels"
 
 
-def _class(one: Explanation, categories: Sequence[str] | None) -> str:
+def _class(one: Explanation, categories: Categories) -> str:
     target = one.target.item()
     return f"class {target}" if categories is None else categories[target]
 
 
-def _heading(one: Explanation, categories: Sequence[str] | None) -> str:
+def _heading(one: Explanation, categories: Categories) -> str:
     name = one.frame.name if isinstance(one.frame, Wavelet) else type(one.frame).__name__.lower()
     count = getattr(one.frame, "levels", 0)
     levels = f", {count} level{'s' * (count > 1)}" if count else ""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from torch import Tensor
 
@@ -73,17 +73,17 @@ that is what the code puts in. Silence would be ``baseline=model.front_end(zeros
 PROTOCOLS = {"equations": EQUATIONS, "released": RELEASED, "released-sound": RELEASED_SOUND}
 
 
-def conventions(protocol: str | Protocol, x: Tensor, **given) -> Protocol:
-    """The protocol of that name, or that protocol, with the conventions that are given (not ``None``) in its place.
+def conventions(protocol: str | Protocol, x: Tensor) -> Protocol:
+    """The protocol of that name for inputs like ``x``, or that protocol.
 
     >>> import torch
     >>> from wam.protocol import conventions
-    >>> conventions("equations", torch.ones(1, 1, 4), ranking="signed", tied=None).ranking
-    'signed'
+    >>> conventions("released", torch.ones(1, 1, 4)).peak
+    True
     """
-    if not isinstance(protocol, Protocol):
-        protocol = "released-sound" if protocol == "released" and x.ndim == 3 else protocol
-        if protocol not in PROTOCOLS:
-            raise ValueError(f"unknown protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}, or give a Protocol")
-        protocol = PROTOCOLS[protocol]
-    return replace(protocol, **{name: value for name, value in given.items() if value is not None})
+    if isinstance(protocol, Protocol):
+        return protocol
+    protocol = "released-sound" if protocol == "released" and x.ndim == 3 else protocol
+    if protocol not in PROTOCOLS:
+        raise ValueError(f"unknown protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}, or give a Protocol")
+    return PROTOCOLS[protocol]

@@ -62,9 +62,6 @@ def static(
     explanation: Explanation,
     steps: int = 64,
     *,
-    ranking: str | None = None,
-    tied: bool | None = None,
-    baseline: float | str | Tensor | None = None,
     protocol: str | Protocol = "equations",
     seed: int = 0,
     max_batch: int | None = None,
@@ -85,13 +82,8 @@ def static(
         :func:`wam.controls.magnitude` of it.
     steps
         The shares of the sweep: ``2 steps + 2 log2(features / steps)`` inputs of the model per sample, about.
-    ranking, tied, baseline, protocol, seed, max_batch, progress
-        As for :func:`wam.metrics.perturbation_curves`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        As :func:`wam.metrics.perturbation_curves`.
+    protocol, seed, max_batch, progress
+        As for :func:`wam.metrics.perturbation_curves`; so are the errors.
 
     Examples
     --------
@@ -106,12 +98,12 @@ def static(
     >>> found.insertion.share.item(), found.deletion.share.item(), found.sufficient[0, 0]
     (0.5, 0.25, tensor([4., 0., 3., 0.]))
     """
-    options = {"ranking": ranking, "tied": tied, "baseline": baseline, "protocol": protocol}
-    chosen = {"seed": seed, "max_batch": max_batch, "progress": progress}
-    curves = metrics.perturbation_curves(model, x, explanation, steps=steps, output="top1", **options, **chosen)
-    protocol = conventions(protocol, x, ranking=ranking, tied=tied, baseline=baseline)
+    protocol, options = conventions(protocol, x), {"seed": seed, "max_batch": max_batch, "progress": progress}
+    curves = metrics.perturbation_curves(
+        model, x, explanation, steps=steps, output="top1", protocol=protocol, **options
+    )
     path = perturbation.path(model, x, [explanation], protocol)
-    rank, _ = perturbation.ranks(perturbation.importance(explanation, path.change.shape[1], protocol).flatten(1), seed)
+    rank, _ = metrics.ranking(explanation, path, protocol, seed)
     watch = Watch(model, "top1", explanation.target, len(x) if max_batch is None else max_batch)
     grid = (curves.fractions * rank.shape[1]).round().long()
 

@@ -53,7 +53,7 @@ class Methods:
     samples, steps
         Gradients of SmoothGrad and of integrated gradients.
     noise, seed
-        Of SmoothGrad. The draws are the same for every network, so what differs is the network.
+        Of SmoothGrad, whose draws are the same for every network.
     max_batch
         Inputs in one pass of the network; by default the length of the batch.
 
@@ -159,10 +159,8 @@ def run(
         The inputs whose explanations are kept at every depth, to be drawn; among the first ``max_batch``.
     folder
         Where finished depths are kept: interrupted, the same call continues. One folder for one run.
-    max_batch
-        The largest number of inputs that are explained at once, and held to be compared; by default all.
-    progress
-        Show a bar over the depths.
+    max_batch, progress
+        The largest number of inputs explained at once, by default all; and whether to show a bar over the depths.
 
     Raises
     ------
@@ -197,9 +195,10 @@ def run(
         target = predict(model, x, as_target(target, len(x), x.device), batch)[1]
     store = None
     if folder is not None:
-        about = {"explain": _named(explain), "order": order, "stages": names, "seed": seed, "keep": kept}
+        about = {"explain": re.sub(r" at 0x\w+", "", repr(explain)), "order": order, "stages": names, "seed": seed}
         about |= {"model": _digest(model.state_dict().values()), "inputs": _digest([x, target]), "batch": batch}
-        about |= {"versions": {"wam": wam.__version__, "torch": torch.__version__}, "threads": torch.get_num_threads()}
+        about |= {"versions": {"wam": wam.__version__, "torch": torch.__version__}, "keep": kept}
+        about |= {"threads": torch.get_num_threads()}
         store = _Store(Path(folder), about)
     tables: list[pd.DataFrame] = []
     explanations: list[Mapping[str, Explanation]] = []
@@ -285,10 +284,6 @@ class _Store:
             return None
         files = json.loads(index.read_text())
         return pd.read_parquet(table), {method: load(self.folder / file) for method, file in files.items()}
-
-
-def _named(explain: Explain) -> str:
-    return re.sub(r" at 0x\w+", "", repr(explain))
 
 
 def _digest(tensors: Any) -> str:

@@ -6,7 +6,6 @@
 from __future__ import annotations
 
 import argparse
-import json
 import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
@@ -15,37 +14,26 @@ from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch
-from safetensors.torch import save
 from torch import Tensor, nn
 
 from wam import adversarial, picture_models, pictures, sound_models, sounds, volume_models, volumes
 from wam.classifier import Classifier, read
 from wam.examples import Examples
-from wam.files import replace
-from wam.training import Record, accuracy, binary_cross_entropy, train
+from wam.training import Record, accuracy, binary_cross_entropy, store, train
 
 Network = TypeVar("Network", bound=nn.Module)
 
 
-def digits3d(
-    out: str | os.PathLike,
-    *,
-    epochs: int = 15,
-    batch: int = 128,
-    learning_rate: float = 2e-3,
-    seed: int = 0,
-    device: str | torch.device = "cpu",
-    **options: Any,
-) -> dict[str, Any]:
+def digits3d(out: str | os.PathLike, *, device: str | torch.device = "cpu", **options: Any) -> dict[str, Any]:
     """Train the paper's network of voxels on all 60,000 training digits of :func:`wam.volumes.digits3d`.
 
     ``out/digits3d.safetensors`` is the file that comes with the package. On two cores an epoch takes half a minute.
 
     Parameters
     ----------
-    out, epochs, batch, learning_rate, seed, options
-        The folder of the run and the settings of :func:`wam.training.train`; the initial weights depend on the seed,
-        too.
+    out, options
+        The folder of the run, and settings of :func:`wam.training.train` in place of 15 epochs, batches of 128 and a
+        learning rate of 2e-3; the initial weights depend on the ``seed``, too.
     device
         Where to train.
 
@@ -59,32 +47,23 @@ def digits3d(
     ValueError, FloatingPointError, wam.assets.AssetError
         As :func:`wam.training.train` and :func:`wam.volumes.digits3d`.
     """
-    model = _seeded(lambda: volume_models.digits3d(pretrained=False), seed, device)
-    given = {"epochs": epochs, "batch": batch, "learning_rate": learning_rate, "seed": seed} | options
-    return _trained(model, model.network, volumes.digits3d("train"), volumes.digits3d("test"), "digits3d", out, given)
+    model = _seeded(lambda: volume_models.digits3d(pretrained=False), device, options)
+    training, held_out = volumes.digits3d("train"), volumes.digits3d("test")
+    return _trained(model, model.network, training, held_out, "digits3d", out, {"epochs": 15} | _USUAL | options)
 
 
-def moving_digits(
-    out: str | os.PathLike,
-    *,
-    epochs: int = 8,
-    batch: int = 128,
-    learning_rate: float = 2e-3,
-    seed: int = 0,
-    device: str | torch.device = "cpu",
-    **options: Any,
-) -> dict[str, Any]:
+def moving_digits(out: str | os.PathLike, *, device: str | torch.device = "cpu", **options: Any) -> dict[str, Any]:
     r"""Train the same network to tell digit and direction of :func:`wam.volumes.moving_digits`, both at once.
 
     With logits :math:`a_d` of the digits and :math:`b_m` of the directions, the pair has the logit :math:`a_d + b_m`,
     so its cross entropy is the sum of the two. ``out/moving_digits.safetensors`` comes with the package.
 
-    Parameters, result and errors are those of :func:`digits3d`; the accuracy is that of the pair.
+    Parameters, result and errors are those of :func:`digits3d`, but for 8 epochs; the accuracy is that of the pair.
     """
-    model = _seeded(lambda: volume_models.moving_digits(pretrained=False), seed, device)
-    given = {"epochs": epochs, "batch": batch, "learning_rate": learning_rate, "seed": seed} | options
+    model = _seeded(lambda: volume_models.moving_digits(pretrained=False), device, options)
     training, held_out = volumes.moving_digits("train"), volumes.moving_digits("test")
-    return _trained(model, _Pairs(model.network), training, held_out, "moving_digits", out, given)
+    settings = {"epochs": 8} | _USUAL | options
+    return _trained(model, _Pairs(model.network), training, held_out, "moving_digits", out, settings)
 
 
 def medmnist3d(
@@ -93,8 +72,6 @@ def medmnist3d(
     *,
     file: str | os.PathLike | None = None,
     size: int = 28,
-    epochs: int = 100,
-    seed: int = 0,
     device: str | torch.device = "cpu",
     **options: Any,
 ) -> dict[str, Any]:
@@ -108,13 +85,9 @@ def medmnist3d(
     ----------
     name, file, size
         As for :func:`wam.volumes.medmnist3d`.
-    out, epochs, seed, device, options
-        As for :func:`digits3d`. The accuracy on the set's ``val`` split is measured after every epoch.
-
-    Returns
-    -------
-    dict
-        The card of the file, with the accuracy of the stored weights on the ``test`` split.
+    out, device, options
+        As for :func:`digits3d`, but for 100 epochs and the defaults of :func:`wam.training.train`. The accuracy on the
+        set's ``val`` split is measured after every epoch, that of the stored weights on its ``test`` split.
 
     Raises
     ------
@@ -125,10 +98,10 @@ def medmnist3d(
         volumes.medmnist3d(name, split, file=file, size=size) for split in ("train", "val", "test")
     )
     categories, channels = training.categories, training.values.shape[1]
-    network = _seeded(lambda: volume_models.resnet18_3d(channels, len(categories)), seed, device)
+    network = _seeded(lambda: volume_models.resnet18_3d(channels, len(categories)), device, options)
     model = volume_models.VolumeClassifier(name, network, categories, channels)
-    given = {"epochs": epochs, "seed": seed, "validation": validation} | options
-    return _trained(model, network, training, held_out, f"medmnist3d --name {name}", out, given)
+    settings = {"epochs": 100, "validation": validation} | options
+    return _trained(model, network, training, held_out, f"medmnist3d --name {name}", out, settings)
 
 
 def esc50(
@@ -136,8 +109,6 @@ def esc50(
     out: str | os.PathLike,
     fold: int = 1,
     *,
-    epochs: int = 100,
-    seed: int = 0,
     device: str | torch.device = "cpu",
     **options: Any,
 ) -> list[Record]:
@@ -150,8 +121,8 @@ def esc50(
     ----------
     folder, fold
         ESC-50, as for :func:`wam.sounds.esc50`, and the fold that is held out.
-    out, epochs, seed, device, options
-        As for :func:`digits3d`.
+    out, device, options
+        As for :func:`medmnist3d`.
 
     Raises
     ------
@@ -160,11 +131,11 @@ def esc50(
     """
     held_out = sounds.esc50(folder, (fold,))
     training = sounds.esc50(folder, [other for other in range(1, 6) if other != fold])
-    model = _seeded(lambda: sound_models.kumar(held_out.categories), seed, device)
+    model = _seeded(lambda: sound_models.kumar(held_out.categories), device, options)
     examples, validation = (sounds.SoundExamples(model, files) for files in (training, held_out))
     card = {"data": training.source, "held_out": held_out.source, "categories": held_out.categories}
-    given = {"epochs": epochs, "seed": seed, "validation": validation, "loss": binary_cross_entropy, "card": card}
-    return train(model, examples, out, **given, **options)
+    settings = {"epochs": 100, "validation": validation, "loss": binary_cross_entropy, "card": card} | options
+    return train(model, examples, out, **settings)
 
 
 def cifar10(
@@ -172,10 +143,6 @@ def cifar10(
     training: str = "erm",
     *,
     radius: float = 4 / 255,
-    epochs: int | None = None,
-    batch: int = 128,
-    learning_rate: float = 2e-3,
-    seed: int = 0,
     device: str | torch.device = "cpu",
     **options: Any,
 ) -> dict[str, Any]:
@@ -192,26 +159,18 @@ def cifar10(
         from a random start, Wong et al.), ``"adv_free"`` (4 replays, Shafahi et al.).
     radius
         Of the attacks, in the maximum norm, for pictures from 0 to 1.
-    epochs
-        By default 20, for ``"adv"`` 12 and for ``"adv_free"`` 10. With replays an epoch is one run through the
-        pictures, each seen 4 times.
-    out, batch, learning_rate, seed, device, options
-        As for :func:`digits3d`.
-
-    Returns
-    -------
-    dict
-        The card of the file, with the accuracy of the stored weights on the 10,000 test pictures, clean and under PGD
-        of 20 steps (:func:`wam.adversarial.robust_accuracy`, Foolbox).
+    out, device, options
+        As for :func:`digits3d`, but for 20 epochs, of ``"adv"`` 12 and of ``"adv_free"`` 10. With replays an epoch is
+        one run through the pictures, each seen 4 times. The stored weights are measured on the 10,000 test pictures,
+        clean and under PGD of 20 steps (:func:`wam.adversarial.robust_accuracy`, Foolbox).
 
     Raises
     ------
-    ValueError
-        For an unknown training, or a radius that is not above 0 and at most 1.
+    ValueError, FloatingPointError, wam.assets.AssetError
+        For an unknown training, a radius that is not above 0 and at most 1, and as :func:`wam.training.train` and
+        :func:`wam.pictures.cifar10`.
     ImportError
         Foolbox cannot be imported; before the training, not after it.
-    ValueError, FloatingPointError, wam.assets.AssetError
-        As :func:`wam.training.train` and :func:`wam.pictures.cifar10`.
     """
     if training not in TRAININGS:
         raise ValueError(f"unknown training {training!r}: {', '.join(TRAININGS)}")
@@ -224,13 +183,13 @@ def cifar10(
         "adv_free": (adversarial.Free(radius, 4), 10),
     }[training]
     name = f"cifar10_{training}"
-    model = _seeded(lambda: picture_models.cifar10_resnet(name, pretrained=False), seed, device)
-    given = {"epochs": usual if epochs is None else epochs, "batch": batch}
-    given |= {"learning_rate": learning_rate, "seed": seed}
-    given |= {"perturb": perturb, "replays": getattr(perturb, "replays", 1)} | options
+    model = _seeded(lambda: picture_models.cifar10_resnet(name, pretrained=False), device, options)
+    settings = {"epochs": usual, "perturb": perturb, "replays": getattr(perturb, "replays", 1)} | _USUAL | options
     seen, held_out = pictures.cifar10("train"), pictures.cifar10("test")
-    return _trained(model, model.network, seen, held_out, f"cifar10 --training {training}", out, given, radius)
+    return _trained(model, model.network, seen, held_out, f"cifar10 --training {training}", out, settings, radius)
 
+
+_USUAL = {"batch": 128, "learning_rate": 2e-3}
 
 TRAININGS = ("erm", "adv", "adv_fast", "adv_free")
 """What :func:`cifar10` can do."""
@@ -253,10 +212,10 @@ class _Pairs(nn.Module):
         return (digit[:, :, None] + direction[:, None]).flatten(1)
 
 
-def _seeded(build: Callable[[], Network], seed: int, device: str | torch.device) -> Network:
+def _seeded(build: Callable[[], Network], device: str | torch.device, options: Mapping[str, Any]) -> Network:
     """An untrained network whose weights depend on the seed; the caller's generator is left alone."""
     with torch.random.fork_rng(devices=[]):
-        torch.default_generator.manual_seed(seed)
+        torch.default_generator.manual_seed(options.get("seed", 0))
         return build().to(device)
 
 
@@ -288,9 +247,7 @@ def _trained(
         progress = options.get("progress", True)
         robust = adversarial.robust_accuracy(head, held_out, radius, steps=20, progress=progress)
         about["stored"] |= {"pgd20": robust, "radius": radius}
-    tensors = {name: value.cpu().contiguous() for name, value in state.items()}
-    content = save(tensors, {name: json.dumps(value) for name, value in about.items()})
-    replace(Path(out) / f"{model.name}.safetensors", lambda path: path.write_bytes(content))
+    store(Path(out) / f"{model.name}.safetensors", state, about)
     return about
 
 
@@ -303,6 +260,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         add = recipes.add_parser(name, help=what, description=what, argument_default=argparse.SUPPRESS).add_argument
         if recipe is esc50:
             add("folder", help="the data: the folder of ESC-50")
+            add("--fold", type=int, help="the fold that is held out (default 1)")
         add("out", help="where the run is kept")
         if recipe is medmnist3d:
             add("--name", choices=list(volumes.MEDMNIST), help="which set (default adrenalmnist3d)")
@@ -311,8 +269,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         if recipe is cifar10:
             add("--training", choices=TRAININGS, help="how: as usual (erm, default), or against which adversary")
             add("--radius", type=float, help="of the adversary, for pictures from 0 to 1 (default 4/255)")
-        if recipe is esc50:
-            add("--fold", type=int, help="the fold that is held out (default 1)")
         add("--epochs", type=int, help="passes through the examples")
         add("--batch", type=int, help="examples in a step")
         add("--learning-rate", type=float, help="the largest of the schedule")

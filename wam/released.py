@@ -20,11 +20,11 @@ import torch
 from torch import Tensor
 from tqdm.auto import tqdm
 
-from wam.attribution import NOISE
+from wam.attribution import NOISE, _at_layer
 from wam.checks import finite, positive
 from wam.coefficients import Coefficients
 from wam.explanation import Explanation
-from wam.frames import Frame, Pixel
+from wam.frames import Frame
 from wam.gradients import Target, checked, noisy
 from wam.layers import Layer, MeanGradient, tapped
 from wam.scoring import Model, frozen, gradient, predict
@@ -125,11 +125,6 @@ def _normalised(c: Coefficients, draws: int = 1) -> Coefficients:
     return c.map(one)
 
 
-def _weighted(maps: Coefficients, weights: Tensor) -> Coefficients:
-    """The weighted sum over draws of maps ``(draws * batch, ...)``."""
-    return maps.map(lambda band: (weights.view(-1, *[1] * band.ndim) * band.unflatten(0, (len(weights), -1))).sum(0))
-
-
 def _explain(
     name: str,
     model: Model,
@@ -160,17 +155,12 @@ def _explain(
                 g = gradient(model, *part, tap)[0]
                 found.append((g,) if tap is None else (g, tap.take(g), tap.gradient))
             g, *below = map(torch.cat, zip(*found))
-            maps = _normalised(frame.pullback(finite(g, "the gradient")), len(draws))
-            total = _weighted(maps, weights[draws].to(x)) + total
+            maps, w = _normalised(frame.pullback(finite(g, "the gradient")), len(draws)), weights[draws].to(x)
+            total = maps.map(lambda b, w=w: (w.view(-1, *[1] * b.ndim) * b.unflatten(0, (len(w), -1))).sum(0)) + total
             if below:
                 for i, h_i, g_i in zip(draws.tolist(), *(values.split(len(x)) for values in below)):
                     there.add(i, slice(None), h_i, g_i)
             bar.update(len(draws))
     made = {"target": target, "score": score, "method": name, "settings": settings or {}}
-    at_layer = None
-    if tap is not None:
-        pixel = Pixel()
-        gamma = pixel.analysis(finite(there.finish(), f"the gradient at layer {tap.name!r}"))
-        made_there = made | {"settings": {**made["settings"], "layer": tap.name}}
-        at_layer = Explanation(gamma, pixel.analysis(h), frame=pixel, **made_there)
+    at_layer = None if tap is None else _at_layer(tap, there.finish(), h, **made)
     return Explanation(total, frame.analysis(x), frame=frame, layer=at_layer, **made)

@@ -58,10 +58,8 @@ def scores(model: Model, inputs: Tensor) -> Tensor:
     """
     output = model(inputs)
     if not isinstance(output, Tensor):
-        raise TypeError(
-            f"the model returned {type(output).__name__}, not a tensor; wrap it in a torch.nn.Module whose forward "
-            "returns the logits"
-        )
+        fix = "wrap it in a torch.nn.Module whose forward returns the logits"
+        raise TypeError(f"the model returned {type(output).__name__}, not a tensor; {fix}")
     if output.ndim != 2 or output.shape[0] != len(inputs) or not output.shape[1]:
         raise ValueError(f"the model must return (batch, classes) = ({len(inputs)}, n), got {tuple(output.shape)}")
     return output.to(inputs.dtype)

@@ -8,7 +8,7 @@ from __future__ import annotations
 import difflib
 import json
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 import torch
@@ -29,16 +29,17 @@ __all__ = ["KumarCNN", "SoundClassifier", "kumar", "kumar_esc50", "yamnet"]
 class SoundClassifier(nn.Module):
     """A classifier of waveforms: the class scores as a differentiable function of the samples.
 
-    Its classes are not exclusive. The logits are those of sigmoids, one for each class.
+    Where its classes are not exclusive, as those of YAMNet and of :class:`KumarCNN`, the logits are those of sigmoids.
 
     Parameters
     ----------
     name
         Name for tables and figures.
     front_end
-        Module from waveforms ``(batch, 1, n)`` to spectrograms ``(batch, 1, frames, bands)``.
+        Module from waveforms ``(batch, 1, n)`` to what the network takes: spectrograms ``(batch, 1, frames, bands)``,
+        or waveforms.
     network
-        Module from such spectrograms to logits ``(batch, classes)``.
+        Module from that to logits ``(batch, classes)``.
     rate
         Samples per second of its waveforms.
     minimum
@@ -47,7 +48,11 @@ class SoundClassifier(nn.Module):
         The class names, in the order of the logits.
     pretrained
         Whether the weights are trained ones.
+    transform
+        A preparation of its own, from a clip to ``(1, n)``, in place of the checks of :meth:`prepare`.
     """
+
+    ndim = 1
 
     def __init__(
         self,
@@ -58,6 +63,7 @@ class SoundClassifier(nn.Module):
         minimum: int,
         categories: Iterable[str],
         pretrained: bool = True,
+        transform: Callable[[Clip], Tensor] | None = None,
     ) -> None:
         super().__init__()
         self.name = name
@@ -67,6 +73,7 @@ class SoundClassifier(nn.Module):
         self.minimum = minimum
         self.categories: tuple[str, ...] = tuple(categories)
         self.pretrained = pretrained
+        self.transform = transform
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``(batch, classes)`` of waveforms ``(batch, 1, n)`` at its ``rate``; ``n`` is at least the minimum."""
@@ -103,6 +110,8 @@ class SoundClassifier(nn.Module):
                     f"prepare() takes clips, got {type(clip).__name__}: wrap samples in wam.audio.Clip(samples, rate); "
                     "a batch (batch, 1, n) goes to the model as it is"
                 )
+            if self.transform is not None:
+                continue
             if clip.rate != self.rate:
                 raise ValueError(
                     f"clip {i} has {clip.rate} samples per second, {self.name} takes {self.rate}: "
@@ -110,7 +119,8 @@ class SoundClassifier(nn.Module):
                 )
             if clip.channels != 1:
                 raise ValueError(f"clip {i} has {clip.channels} channels, {self.name} takes one: use clip.mono()")
-        lengths = [clip.samples.shape[1] for clip in clips]
+        samples = [clip.samples if self.transform is None else self.transform(clip) for clip in clips]
+        lengths = [x.shape[-1] for x in samples]
         if min(lengths) < self.minimum:
             raise ValueError(
                 f"clip {lengths.index(min(lengths))} has {min(lengths)} samples, {self.name} needs at least "
@@ -121,7 +131,7 @@ class SoundClassifier(nn.Module):
                 f"the clips of a batch must be equally long, got {min(lengths)} to {max(lengths)} samples: "
                 "use clip.fit(seconds) on each, or prepare them one by one"
             )
-        return torch.stack([clip.samples for clip in clips]).to(next(self.parameters()))
+        return torch.stack(samples).to(next(self.parameters(), torch.empty(0)))
 
     def index(self, name: str) -> int:
         """Position of a category in the logits.
@@ -155,7 +165,8 @@ class SoundClassifier(nn.Module):
         """
         names = _names(names)
         network = _Selected(self.network, [self.index(name) for name in names])
-        chosen = SoundClassifier(self.name, self.front_end, network, self.rate, self.minimum, names, self.pretrained)
+        parts = self.name, self.front_end, network, self.rate, self.minimum, names, self.pretrained
+        chosen = SoundClassifier(*parts, self.transform)
         return chosen.train(self.training)
 
     def extra_repr(self) -> str:

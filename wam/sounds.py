@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, overload
+from typing import TYPE_CHECKING
 
 from torch import Tensor
 from torch.utils.data import Dataset
@@ -20,6 +20,7 @@ from torch.utils.data import Dataset
 from wam.assets import fetch
 from wam.audio import Clip
 from wam.catalogue import CATALOGUE
+from wam.examples import Files
 
 if TYPE_CHECKING:
     from wam.sound_models import SoundClassifier
@@ -68,7 +69,7 @@ class LabelledSound:
 
 
 @dataclass(frozen=True)
-class SoundFiles(Sequence[LabelledSound]):
+class SoundFiles(Files):
     """A sequence of sounds, each one read from disk only when it is asked for.
 
     Parameters
@@ -88,25 +89,8 @@ class SoundFiles(Sequence[LabelledSound]):
     categories: tuple[str, ...]
     source: str
 
-    def __len__(self) -> int:
-        return len(self.paths)
-
-    @overload
-    def __getitem__(self, index: int) -> LabelledSound: ...
-    @overload
-    def __getitem__(self, index: slice) -> SoundFiles: ...
-    def __getitem__(self, index):
-        """One sound, read now, or for a slice the same kind of sequence, nothing read.
-
-        Raises
-        ------
-        FileNotFoundError, ValueError
-            The file is gone, or is not a readable sound (the message names it): see ``Clip.read``.
-        """
-        if isinstance(index, slice):
-            return SoundFiles(self.paths[index], self.labels[index], self.categories, self.source)
-        path = self.paths[index]
-        return LabelledSound(Clip.read(path), self.labels[index], path.stem, self.source)
+    def _read(self, path: Path, label: int) -> LabelledSound:
+        return LabelledSound(Clip.read(path), label, path.stem, self.source)
 
 
 def recordings() -> SoundFiles:
@@ -157,18 +141,11 @@ def esc50(folder: str | os.PathLike | None = None, folds: Sequence[int] = (1,)) 
     folds
         Which of the folds 1 to 5.
 
-    Returns
-    -------
-    SoundFiles
-        In the order of the file names, with ``categories`` of all 50 classes, whatever the folds.
-
     Raises
     ------
-    FileNotFoundError
-        No folder given, no table in it, or sound files are missing (the message says what to put where).
-    ValueError
-        Folds other than 1 to 5, or with no clips; a table without its columns, or with a broken line (the message names
-        it and what is wrong).
+    FileNotFoundError, ValueError
+        No folder given, no table in it, or sound files are missing (the message says what to put where); folds other
+        than 1 to 5, or with no clips; a table without its columns, or with a broken line (the message names it).
 
     Examples
     --------
@@ -193,9 +170,8 @@ def esc50(folder: str | os.PathLike | None = None, folds: Sequence[int] = (1,)) 
         raise ValueError(f"{table} has no clips of fold {empty[0]}: is the table complete?")
     missing = [file for file in chosen if not (root / "audio" / file).is_file()]
     if missing:
-        raise FileNotFoundError(
-            f"{root / 'audio' / missing[0]} is missing ({len(missing)} of the {len(chosen)} clips are).\n{_LAYOUT}"
-        )
+        count = f"{len(missing)} of the {len(chosen)} clips are"
+        raise FileNotFoundError(f"{root / 'audio' / missing[0]} is missing ({count}).\n{_LAYOUT}")
     paths, labels = tuple(root / "audio" / file for file in chosen), tuple(clips[file][1] for file in chosen)
     categories = tuple(names.get(target, f"class {target}") for target in _CLASSES)
     plural = f"fold{'s' * (len(set(folds)) > 1)} {', '.join(map(str, sorted(set(folds))))}"
@@ -235,22 +211,17 @@ def _number(text: str, column: str, allowed: range) -> int:
 
 
 class SoundExamples(Dataset):
-    """Sounds for :func:`wam.training.train`: each clip divided by its maximum, ``(1, n)``, and its label.
-
-    They are read one by one, when they are needed.
+    """Sounds for :func:`wam.training.train`, read when needed: clips divided by their maxima, ``(1, n)``, and labels.
 
     Parameters
     ----------
-    model
-        The :class:`wam.sound_models.SoundClassifier` whose ``prepare`` they go through.
-    sounds
-        Sounds of one length, at the rate of the model.
+    model, sounds
+        A :class:`wam.sound_models.SoundClassifier`, whose ``prepare`` they go through; sounds of one length and rate.
 
     Raises
     ------
     ValueError
-        From ``[i]``: a sound that is silent, of another rate than the model's, not mono, or not as long as the first
-        one (the message names it).
+        From ``[i]``, which names it: a sound that is silent, of another rate, not mono, or not as long as the first.
     """
 
     def __init__(self, model: SoundClassifier, sounds: Sequence[LabelledSound]) -> None:

@@ -50,9 +50,8 @@ class Spectrum:
 
     def __post_init__(self) -> None:
         if self.shares.ndim != 2 or self.shares.shape[1] != len(self.bands):
-            raise ValueError(
-                f"{len(self.bands)} bands need shares (inputs, bands), got shape {tuple(self.shares.shape)}"
-            )
+            found = tuple(self.shares.shape)
+            raise ValueError(f"{len(self.bands)} bands need shares (inputs, bands), got shape {found}")
         object.__setattr__(self, "bands", tuple(self.bands))
         object.__setattr__(self, "shares", self.shares.detach().double().cpu())
 
@@ -83,10 +82,8 @@ class Spectrum:
             names, values = [(str(scale_of(key)), key[1]) for key in self.bands], self.shares
         else:
             names, values = [(str(scale), "all") for scale in self.scales], self.by_scale()
-        columns = {"input": np.repeat(np.arange(len(self)), len(names))}
-        columns |= {"scale": [scale for scale, _ in names] * len(self)}
-        columns |= {"orientation": [orientation for _, orientation in names] * len(self)}
-        return pd.DataFrame(columns | {"value": values.flatten().numpy()})
+        rows = [(i, *name, value) for i, row in enumerate(values.tolist()) for name, value in zip(names, row)]
+        return pd.DataFrame(rows, columns=["input", "scale", "orientation", "value"])
 
     def summary(self, orientations: bool = False, **options) -> pd.DataFrame:
         """The mean share of every scale (and orientation) with its 95 % interval (:func:`wam.comparison.summary`)."""
@@ -132,15 +129,8 @@ def measure(explanations: Iterable[Mapping[str, Explanation]]) -> dict[str, Spec
 
 
 def joined(parts: Sequence[Spectrum]) -> Spectrum:
-    """The spectra of several sets of inputs as one, in their order.
+    """The spectra of several sets of inputs as one, in their order; a ``ValueError`` for none, or for other bands.
 
-    Raises
-    ------
-    ValueError
-        If there is none, or their bands differ.
-
-    Examples
-    --------
     >>> import torch
     >>> from wam.spectra import Spectrum, joined
     >>> joined([Spectrum(((0, "pixel"),), torch.ones(n, 1)) for n in (2, 3)])
@@ -153,20 +143,17 @@ def joined(parts: Sequence[Spectrum]) -> Spectrum:
 
 def shares(e: Explanation) -> Tensor:
     """The share of every band in the importance of each input, ``(batch, bands)``, ``float64`` on the CPU."""
-    sums = [band.abs().flatten(1).double().sum(1) for band in e.attributions.bands.values()]
-    sums = torch.stack(sums, dim=1).cpu()
+    sums = torch.stack([band.abs().flatten(1).double().sum(1) for band in e.attributions.bands.values()], dim=1).cpu()
     return sums / sums.sum(1, keepdim=True)
 
 
-def compare(one: Spectrum, other: Spectrum, **options) -> pd.DataFrame:
+def compare(one: Spectrum, other: Spectrum) -> pd.DataFrame:
     r"""How the spectra of two networks differ on the same inputs, scale by scale, by paired tests.
 
     Parameters
     ----------
     one, other
         Spectra of the same inputs, in the same order, in the same bands.
-    options
-        For :func:`wam.comparison.summary`, such as ``confidence``.
 
     Returns
     -------
@@ -196,7 +183,7 @@ def compare(one: Spectrum, other: Spectrum, **options) -> pd.DataFrame:
     mine, theirs = (torch.cat([s.by_scale(), s.coarseness()[:, None]], dim=1).numpy() for s in (one, other))
     differences = mine - theirs
     frame = pd.DataFrame({"scale": names * len(one), "value": differences.flatten()})
-    found = comparison.summary(frame, "scale", **options)
+    found = comparison.summary(frame, "scale")
     there = ~np.isnan(differences)
     kept = [column[rows] for column, rows in zip(differences.T, there.T)]
     for at, name, values in ((1, "one", mine), (2, "other", theirs)):  # means of the same inputs
@@ -218,10 +205,8 @@ def band_noise(x: Tensor, frame: Frame, scale: Scale, rms: float, seed: int = 0)
         The inputs that it is for, ``(batch, channels, *spatial)``.
     frame, scale
         Where the noise is, such as ``wam.Fourier(3, 2)`` and ``1``, the finest octave.
-    rms
-        Its root mean square over all values.
-    seed
-        Of the draw.
+    rms, seed
+        Its root mean square over all values, and the seed of the draw.
 
     Raises
     ------
@@ -264,16 +249,12 @@ def noise_accuracy(
     ----------
     model, x, labels
         The network, inputs, and their classes.
-    frame
-        Whose scales the noise is limited to (:func:`band_noise`).
-    rms
-        Root mean squares of the noise.
+    frame, rms
+        Whose scales the noise is limited to, and its root mean squares (:func:`band_noise`).
     draws, seed
         Draws of the noise for each scale and size, and their seed.
-    max_batch
-        Inputs in one pass of the network.
-    progress
-        Show a bar.
+    max_batch, progress
+        Inputs in one pass of the network, and whether to show a bar.
 
     Returns
     -------
@@ -323,7 +304,4 @@ def _scored(model: Model, x: Tensor, target: Tensor, batch: int) -> tuple[Tensor
 def _holm(p: np.ndarray) -> np.ndarray:
     """Holm's correction of several p-values."""
     order = p.argsort()
-    corrected = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1)
-    result = np.empty_like(p)
-    result[order] = corrected
-    return result
+    return np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1)).clip(max=1)[order.argsort()]

@@ -36,17 +36,7 @@ def power(samples: Tensor, rate: int) -> Tensor:
 
     The squared short-time Fourier transform with Hann windows of about 32 ms (a power of 2), in steps of a quarter.
 
-    Parameters
-    ----------
-    samples
-        ``(n,)`` or ``(channels, n)``, of any length.
-    rate
-        Samples per second.
-
-    Raises
-    ------
-    ValueError
-        For other axes; give one sample of a batch.
+    Of ``(n,)`` or ``(channels, n)``, of any length; a ``ValueError`` for other axes: give one sample of a batch.
     """
     if samples.ndim not in (1, 2) or samples.numel() == 0:
         raise ValueError(f"expected one sound, (channels, n) or (n,), got shape {tuple(samples.shape)}")
@@ -138,9 +128,8 @@ def scalogram(
     sample: int = 0,
     *,
     title: str | None = None,
-    relative: bool = True,
 ) -> None:
-    """Draw coefficients or attributions of a sound: a row per octave, high frequencies on top.
+    """Draw coefficients or attributions of a sound, in dB down to :data:`FLOOR`: a row per octave, the highest on top.
 
     Parameters
     ----------
@@ -148,9 +137,6 @@ def scalogram(
         What to show: absolute values summed over channels, the largest where several share a point of the picture.
     rate
         Samples per second; the ticks are the edges of the octaves, and the lowest row is the approximation.
-    relative
-        One scale for all rows, in dB down to :data:`FLOOR`. Otherwise every row is scaled to its own 99.5th percentile,
-        so that each shows its own course in time, and none its size.
 
     Raises
     ------
@@ -162,12 +148,7 @@ def scalogram(
     if scales[0] != "approx":
         raise ValueError(f"a scalogram needs the octaves of a wavelet, not the scales {scales}")
     rows = adaptive_max_pool1d(shown, min(length, 800))
-    if relative:
-        picture = (20 * (rows / (rows.max() or 1)).clamp(min=1e-30).log10() / -FLOOR + 1).clamp(0, 1)
-    else:
-        tops = rows.quantile(0.995, dim=1, keepdim=True)
-        tops = torch.where(tops > 0, tops, rows.amax(1, keepdim=True)).clamp(min=1e-300)
-        picture = (rows / tops).clamp(max=1) ** 0.6
+    picture = (20 * (rows / (rows.max() or 1)).clamp(min=1e-30).log10() / -FLOOR + 1).clamp(0, 1)
     extent = (0, length / rate, 0, len(scales))
     ax.imshow(picture.numpy(), origin="lower", aspect="auto", extent=extent, vmin=0, vmax=1, interpolation="nearest")
     edges = [0.0, *(rate / 2 / 2**level for level in range(len(scales) - 1, -1, -1))]
@@ -224,9 +205,8 @@ def _described(label: str, samples: Tensor, rate: int, marked: Tensor | None) ->
     if not float(level.max()):
         return f"{label}: silence."
     rms = round(10 * math.log10(float(samples.detach().double().square().mean())), 1) + 0.0
-    text = (
-        f"{label}: {rms:.1f} dB RMS, strongest at {rate / 2000 * int(level.sum(1).argmax()) / (len(level) - 1):.1f} kHz"
-    )
+    strongest = rate / 2000 * int(level.sum(1).argmax()) / (len(level) - 1)
+    text = f"{label}: {rms:.1f} dB RMS, strongest at {strongest:.1f} kHz"
     if marked is None:
         return f"{text}."
     inside = level[marked.to(level) > 0.5].sum() / level.sum()

@@ -53,23 +53,18 @@ def layers(model: nn.Module, x: Tensor) -> list[str]:
     """
     if not isinstance(model, nn.Module):
         raise TypeError(f"only a torch.nn.Module has layers, got {type(model).__name__}; wrap it in one")
-    scripted = [
-        name or "the model" for name, module in model.named_modules() if isinstance(module, torch.jit.ScriptModule)
-    ]
-    if scripted:
-        raise TypeError(
-            f"{scripted[0]} is compiled by TorchScript and cannot be reset; give the module that it was compiled from"
-        )
+    script = torch.jit.ScriptModule
+    if scripted := [name or "the model" for name, module in model.named_modules() if isinstance(module, script)]:
+        what = f"{scripted[0]} is compiled by TorchScript and cannot be reset"
+        raise TypeError(f"{what}; give the module that it was compiled from")
     copy = deepcopy(model).eval()
     trace = _Trace(copy)
     with torch.no_grad(), torch.random.fork_rng(devices=[]), trace:
         copy(x[:1])
-    seen = trace.seen
-    if not any(_resets(copy.get_submodule(name)) for name in seen):
-        raise ValueError(
-            f"{type(model).__name__} has no layer to randomize: none of the modules that run has a reset_parameters"
-        )
-    return list(seen)
+    if not any(_resets(copy.get_submodule(name)) for name in trace.seen):
+        what = f"{type(model).__name__} has no layer to randomize"
+        raise ValueError(f"{what}: none of the modules that run has a reset_parameters")
+    return list(trace.seen)
 
 
 def stages(model: nn.Module, x: Tensor, count: int | None = 10) -> tuple[Stage, ...]:
@@ -114,13 +109,8 @@ def stages(model: nn.Module, x: Tensor, count: int | None = 10) -> tuple[Stage, 
         runs = np.array_split(np.arange(len(joined) - 1), count - 1) if count > 1 else []
         ends = [(int(run[0]), int(run[-1])) for run in runs]
         ends += [((ends[-1][1] + 1) if ends else 0, len(joined) - 1)]
-        joined = [
-            (
-                joined[a][0] if a == b else f"{joined[a][0]} to {joined[b][0]}",
-                sum((joined[i][1] for i in range(a, b + 1)), []),
-            )
-            for a, b in ends
-        ]
+        names = [joined[a][0] if a == b else f"{joined[a][0]} to {joined[b][0]}" for a, b in ends]
+        joined = [(name, sum((joined[i][1] for i in range(a, b + 1)), [])) for name, (a, b) in zip(names, ends)]
     shared = _wrapper([name for name, _ in joined])
     return tuple(Stage(_short(name, shared), tuple(members)) for name, members in joined)
 

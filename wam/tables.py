@@ -1,7 +1,7 @@
 """The paper's image tables (1, 3 and 4): eight methods and their controls, by three protocols, on real classifiers.
 
 :func:`evaluate` gives all rows of one network and one image; :mod:`wam.benchmark` runs it over many, also from a shell:
-``python -m wam.benchmark --help``.
+``wam tables --help``.
 """
 
 from __future__ import annotations
@@ -13,7 +13,6 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cache, lru_cache, partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import pandas as pd
@@ -31,9 +30,9 @@ Case = tuple[str, str, int]
 Recipes = dict[str, Callable[[], Explanation]]
 """The name of a method -> what makes its explanation."""
 
-PROTOCOLS: Mapping[str, Mapping[str, str]] = MappingProxyType(
-    {"equations": {}, "energy": {"axis": "energy"}, "released": {"protocol": "released"}}
-)
+PROTOCOLS: Mapping[str, Mapping[str, str]] = {
+    "equations": {}, "energy": {"axis": "energy"}, "released": {"protocol": "released"},
+}  # fmt: skip
 """The protocols of the tables, as options of :func:`wam.metrics.perturbation_curves`."""
 
 
@@ -185,9 +184,12 @@ def _measured(
         except Exception as error:
             yield _failure(error, method)
             continue
-        yield {"method": method, "metric": "insertion", "value": curves.insertion_auc.item()}
-        yield {"method": method, "metric": "deletion", "value": curves.deletion_auc.item()}
-        yield {"method": method, "metric": "faithfulness", "value": curves.faithfulness.item()}
+        areas = {
+            "insertion": curves.insertion_auc,
+            "deletion": curves.deletion_auc,
+            "faithfulness": curves.faithfulness,
+        }
+        yield from ({"method": method, "metric": metric, "value": area.item()} for metric, area in areas.items())
     if "axis" in options or not made:
         return
     try:
@@ -227,18 +229,10 @@ def _counted(*networks: nn.Module) -> Iterator[dict[str, int]]:
             hook.remove()
 
 
-# --- what is evaluated, and what came of it ---------------------------------------------------------------------------
-
-
 def cases(names: Sequence[str], images: data.ImageFiles) -> dict[str, Case]:
-    """What :func:`wam.benchmark.run` maps :func:`evaluate` over: every model with every image.
+    """What :func:`wam.benchmark.run` maps :func:`evaluate` over: every model with every image, which needs a label.
 
     The key holds a digest of the file: another image under the same name is another case.
-
-    Raises
-    ------
-    ValueError
-        If an image has no label.
 
     Examples
     --------
@@ -280,9 +274,7 @@ def report(table: pd.DataFrame) -> str:
     if "model" in table:  # else every case failed
         images = table.dropna(subset="model").drop_duplicates("case")
         right = (images["predicted"] == images["label"]).groupby(images["model"], sort=False).agg(["sum", "count"])
-        parts += [
-            f"{model}: {row['sum']} of {row['count']} images classified correctly" for model, row in right.iterrows()
-        ]
+        parts += [f"{m}: {row['sum']} of {row['count']} images classified correctly" for m, row in right.iterrows()]
         rows = table.dropna(subset=["method", "metric"])
         means = comparison.summary(rows, ["protocol", "metric", "domain", "method", "model"])
         intervals = [f" [{r.low:.3f}, {r.high:.3f}]" if r.n > 1 else "" for r in means.itertuples()]

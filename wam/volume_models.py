@@ -33,7 +33,7 @@ class VolumeClassifier(Classifier):
     ([7, 2, 1, 0], [7, 2, 1, 0])
     """
 
-    EXAMPLES = Volumes
+    EXAMPLES, ndim = Volumes, 3
 
 
 class VoxelCNN(nn.Module):

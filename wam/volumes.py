@@ -43,6 +43,7 @@ MEDMNIST: Mapping[str, tuple[str, ...]] = MappingProxyType(
 SPLITS = ("train", "val", "test")
 _SEEDS = {"train": 0, "test": 1}
 _SIDE = 16
+_ZENODO = "https://doi.org/10.5281/zenodo.10519652"
 
 
 class Volumes(Examples):
@@ -75,19 +76,7 @@ def digits3d(split: str = "test", n: int | None = None) -> Volumes:
     fills the voxel that it falls into. Voxels are 0 or 1; about 9 % are 1. Points are sparse enough to leave a pinhole
     here and there: about one digit in five encloses an empty voxel.
 
-    Parameters
-    ----------
-    split
-        ``"train"`` is made of MNIST's 60,000 training digits, ``"test"`` of its 10,000 test digits, in MNIST's order.
-    n
-        The first ``n`` only; by default all.
-
-    Raises
-    ------
-    ValueError
-        Another split, or ``n`` out of range.
-    wam.assets.AssetError
-        MNIST could not be downloaded at first use.
+    Made of the digits of :func:`wam.pictures.mnist`, whose parameters and errors are the same.
 
     Notes
     -----
@@ -115,20 +104,8 @@ def moving_digits(split: str = "test", n: int | None = None) -> Volumes:
     is random, in both directions of the frame, and so is the parity of the frames that they move in: a single frame
     shows which digit it is, and nothing of where it moves.
 
-    Parameters
-    ----------
-    split, n
-        As for :func:`digits3d`.
-
-    Returns
-    -------
-    Volumes
-        Its 40 classes are pairs: ``label // 4`` is the digit, ``label % 4`` its direction in :data:`DIRECTIONS`.
-
-    Raises
-    ------
-    ValueError, wam.assets.AssetError
-        As :func:`digits3d`.
+    The 40 classes are pairs: ``label // 4`` is the digit, ``label % 4`` its direction in :data:`DIRECTIONS`. Parameters
+    and errors are those of :func:`digits3d`.
 
     Examples
     --------
@@ -176,10 +153,8 @@ def medmnist3d(
     ------
     ValueError
         An unknown set, split or size, or a file that is not such a file (the message names what it lacks).
-    FileNotFoundError
-        The file given is not there, or the download failed.
-    ImportError
-        No file is given and ``medmnist`` is not installed.
+    FileNotFoundError, ImportError
+        The file given is not there, the download failed, or no file is given and ``medmnist`` is not installed.
 
     Examples
     --------
@@ -190,9 +165,7 @@ def medmnist3d(
         raise ValueError(f"no set {name!r} with a split {split!r}: sets are {', '.join(MEDMNIST)}, splits {SPLITS}")
     path = _published(name, size) if file is None else Path(file).expanduser()
     if not path.is_file():
-        raise FileNotFoundError(
-            f"there is no file {path}: take {name}.npz from https://doi.org/10.5281/zenodo.10519652, or leave file= out"
-        )
+        raise FileNotFoundError(f"there is no file {path}: take {name}.npz from {_ZENODO}, or leave file= out")
     wanted = f"{split}_images", f"{split}_labels"
     try:
         if not zipfile.is_zipfile(path):
@@ -208,10 +181,8 @@ def medmnist3d(
         labels = labels[:, 0].astype(np.int64)
         everything = _volumes(images, 255, labels, MEDMNIST[name], f"{name}, {split} (MedMNIST v2, CC BY 4.0)")
     except (OSError, ValueError, TypeError, EOFError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        raise ValueError(
-            f"{path} is not {name}.npz of MedMNIST3D: {error}; name the set that it is, or take it afresh from "
-            "https://doi.org/10.5281/zenodo.10519652"
-        ) from error
+        fix = f"name the set that it is, or take it afresh from {_ZENODO}"
+        raise ValueError(f"{path} is not {name}.npz of MedMNIST3D: {error}; {fix}") from error
     return everything[: count(n, len(everything), "volumes")]
 
 
@@ -222,17 +193,14 @@ def _published(name: str, size: int) -> Path:
     try:
         import medmnist
     except ImportError as error:
-        raise ImportError(
-            f"{name} comes through the medmnist package: pip install medmnist; or give its npz file as file="
-        ) from error
+        what = f"{name} comes through the medmnist package: pip install medmnist"
+        raise ImportError(f"{what}; or give its npz file as file=") from error
     try:
         found = getattr(medmnist, medmnist.INFO[name]["python_class"])(split="test", download=True, size=size)
     except (OSError, RuntimeError) as error:
         reason = error.__context__ or error  # the package raises one error for whatever went wrong
-        raise FileNotFoundError(
-            f"could not download {name}: {reason}. Take its npz file from https://doi.org/10.5281/zenodo.10519652 "
-            "on a connected machine and give it as file="
-        ) from error
+        fix = f"Take its npz file from {_ZENODO} on a connected machine and give it as file="
+        raise FileNotFoundError(f"could not download {name}: {reason}. {fix}") from error
     return Path(found.root) / f"{found.flag}{found.size_flag}.npz"
 
 

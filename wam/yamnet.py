@@ -51,12 +51,9 @@ class Contents:
 
     Parameters
     ----------
-    window
-        Window of a frame, ``(400,)``.
-    mel
-        From magnitudes to mel bands, ``(64, 257)``.
-    offset
-        What is added before the logarithm, ``(64,)``.
+    window, mel, offset
+        Window of a frame, ``(400,)``; from magnitudes to mel bands, ``(64, 257)``; what is added before the logarithm,
+        ``(64,)``.
     weights
         Weight and bias of every layer in its order, in the layout of PyTorch.
     categories
@@ -79,10 +76,8 @@ def read(path: str | os.PathLike) -> Contents:
 
     Raises
     ------
-    FileNotFoundError
-        There is no such file.
-    ValueError
-        The file is not a TensorFlow Lite model, or has no class names.
+    FileNotFoundError, ValueError
+        There is no such file, or it is not a TensorFlow Lite model, or has no class names.
 
     Examples
     --------
@@ -91,16 +86,14 @@ def read(path: str | os.PathLike) -> Contents:
     >>> len(contents.weights), contents.categories[:2]
     (56, ('Speech', 'Child speech, kid speaking'))
     """
-    content = Path(path).read_bytes()
+    content, fix = Path(path).read_bytes(), "wam.assets.fetch provides the right file"
     if not tflite.Model.ModelBufferHasIdentifier(content, 0):
-        raise ValueError(f"{path} is not a TensorFlow Lite model; wam.assets.fetch provides the right file")
+        raise ValueError(f"{path} is not a TensorFlow Lite model; {fix}")
     if not zipfile.is_zipfile(io.BytesIO(content)):
-        raise ValueError(
-            f"{path} has no class names appended as a zip archive; wam.assets.fetch provides a file that has"
-        )
+        raise ValueError(f"{path} has no class names appended as a zip archive; {fix}")
     with zipfile.ZipFile(io.BytesIO(content)) as archive:
         if (names := "yamnet_label_list.txt") not in archive.namelist():
-            raise ValueError(f"{path} has an archive without {names}; wam.assets.fetch provides the right file")
+            raise ValueError(f"{path} has an archive without {names}; {fix}")
         categories = archive.read(names).decode().splitlines()
 
     model = tflite.Model.GetRootAsModel(content, 0)
@@ -152,11 +145,6 @@ class FrontEnd(nn.Module):
     waveform is filled with zeros so that every sample lies in a patch: ``frames`` is 96 + 48 k. The gradient of a
     magnitude at zero is taken as zero, so that it is finite for silence.
 
-    Parameters
-    ----------
-    window, mel, offset
-        As :class:`Contents` names them.
-
     Raises
     ------
     TypeError, ValueError
@@ -197,19 +185,8 @@ class FrontEnd(nn.Module):
 
         windowed again, and the frames are added up and divided by the sum of the squared windows. Frequencies that no
         band covers follow the nearest that one does, so a mask of ones gives the waveform, but for its first and last
-        milliseconds, which no second frame covers. Linear in ``x``.
-
-        Parameters
-        ----------
-        x
-            ``(batch, 1, n)``.
-        mask
-            Weights, ``(batch, 1, frames, 64)`` with the frames of :meth:`forward`.
-
-        Raises
-        ------
-        ValueError
-            If the mask does not have the shape of the spectrogram.
+        milliseconds, which no second frame covers. Linear in ``x``; the mask is ``(batch, 1, frames, 64)`` as the
+        spectrogram is, or a ``ValueError``.
         """
         frames = self._frames(x)
         if mask.shape != (shape := (len(x), 1, frames.shape[1], _MELS)):
@@ -222,9 +199,8 @@ class FrontEnd(nn.Module):
             parts = torch.fft.irfft(torch.fft.rfft(frames, _FFT) * gain, _FFT)[..., :_FRAME] * self.window
             length = (frames.shape[1] - 1) * _HOP + _FRAME
             squares = self.window.square().expand(1, frames.shape[1], _FRAME)
-            total, weight = (
-                F.fold(part.mT, (1, length), (1, _FRAME), stride=(1, _HOP))[:, :, 0] for part in (parts, squares)
-            )
+            folded = (F.fold(part.mT, (1, length), (1, _FRAME), stride=(1, _HOP)) for part in (parts, squares))
+            total, weight = (part[:, :, 0] for part in folded)
         return (total / weight.clamp_min(1e-3))[:, :, : x.shape[2]]
 
 
@@ -240,11 +216,6 @@ class YAMNet(nn.Module):
 
     calculated from :math:`\log \sigma` without over- or underflow. Every patch counts alike, and a patch that is
     certain of its class saturates.
-
-    Parameters
-    ----------
-    classes
-        Number of classes.
 
     Raises
     ------
@@ -278,34 +249,20 @@ class YAMNet(nn.Module):
 
     def patch_logits(self, mel: Tensor) -> Tensor:
         """The logits of every patch on its own, ``(batch, patches, classes)``."""
-        if mel.ndim != 4 or mel.shape[1] != 1 or mel.shape[3] != _MELS or not _filled(mel.shape[2]):
-            raise ValueError(
-                f"YAMNet's network takes mel spectrograms (batch, 1, {_PATCH} + {_PATCH_HOP} k, {_MELS}), "
-                f"got shape {tuple(mel.shape)}"
-            )
+        frames = mel.shape[2] if mel.ndim == 4 and mel.shape[1] == 1 and mel.shape[3] == _MELS else 0
+        if frames < _PATCH or (frames - _PATCH) % _PATCH_HOP:
+            wanted = f"(batch, 1, {_PATCH} + {_PATCH_HOP} k, {_MELS})"
+            raise ValueError(f"YAMNet's network takes mel spectrograms {wanted}, got shape {tuple(mel.shape)}")
         patches = mel.unfold(2, _PATCH, _PATCH_HOP).permute(0, 2, 1, 4, 3).flatten(0, 1)
         return self.classifier(self.features(patches).mean((2, 3))).unflatten(0, (len(mel), -1))
 
     def lay_out(self, maps: Tensor, frames: int) -> Tensor:
         """The maps of patches along the time of their clips; where two patches overlap, their mean.
 
-        Parameters
-        ----------
-        maps
-            ``(batch * patches, channels, cells, bands)``, as the convolutions in ``features`` give them.
-        frames
-            Frames of the spectrograms.
-
-        Returns
-        -------
-        Tensor
-            ``(batch, channels, bins, bands)``. A bin divides a cell and half a patch: the last layers have 3 cells of
-            32 frames, and bins of 16; the others have bins of one cell.
-
-        Raises
-        ------
-        ValueError
-            The cells do not divide a patch: the maps are those of a padding.
+        From ``(batch * patches, channels, cells, bands)``, as the convolutions in ``features`` give them for
+        spectrograms of so many ``frames``, to ``(batch, channels, bins, bands)``. A bin divides a cell and half a
+        patch: the last layers have 3 cells of 32 frames, and bins of 16; the others have bins of one cell. A
+        ``ValueError`` if the cells do not divide a patch: the maps are those of a padding.
         """
         patches, cells = (frames - _PATCH) // _PATCH_HOP + 1, maps.shape[2]
         if _PATCH % cells:
@@ -316,11 +273,6 @@ class YAMNet(nn.Module):
         total = F.pad(first, (0, 0, 0, 0, 0, 1)) + F.pad(second, (0, 0, 0, 0, 1, 0))
         total[:, :, 1:-1] /= 2
         return total.flatten(2, 3)
-
-
-def _filled(frames: int) -> bool:
-    """Whether patches cover these frames, none left over."""
-    return frames >= _PATCH and (frames - _PATCH) % _PATCH_HOP == 0
 
 
 def _convolution(width: int, channels: int, stride: int, groups: int = 1) -> list[nn.Module]:

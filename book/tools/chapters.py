@@ -1,10 +1,11 @@
-"""Run the chapters: execute them for the site, or prepare small copies for the smoke test.
+"""Run the chapters: execute them for the site, or prepare small copies for the smoke test, and make pages of them.
 
 The sources are the `py:percent` files in `notebooks/`. Nothing is executed in place and nothing appears
 under its final name before it is complete: an interrupted run leaves only its folder under `build/run`.
 
     python book/tools/chapters.py execute 02_images --profile embedded
     python book/tools/chapters.py prepare
+    python book/tools/chapters.py collect
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import argparse
 import os
 import shutil
 import sys
+from datetime import datetime
 from pathlib import Path
 
 import jupytext
@@ -87,14 +89,20 @@ def machine() -> str:
     return f"one {torch.cuda.get_device_name()} and {cores}" if torch.cuda.is_available() else cores
 
 
-def with_cost(notebook: nbformat.NotebookNode, profile: str) -> nbformat.NotebookNode:
+def with_cost(notebook: nbformat.NotebookNode, profile: str, seconds: float) -> nbformat.NotebookNode:
     """Replace the chapter's cost mark by the wall time that was just measured."""
-    seconds = notebook.metadata.papermill.duration
     line = f"*This page was executed in {duration(seconds)} on {machine()}, profile `{profile}`.*"
     for cell in notebook.cells:
         if cell.cell_type == "markdown":
             cell.source = cell.source.replace(COST, line)
     return notebook
+
+
+def finished(chapter: str, executed: nbformat.NotebookNode, profile: str, seconds: float) -> nbformat.NotebookNode:
+    """The page of an executed chapter; `ValueError` if it holds what must not reach a page."""
+    if found := faults(executed):
+        raise ValueError(f"{chapter} is not fit for a page:\n  " + "\n  ".join(found))
+    return with_cost(without_widgets(executed), profile, seconds)
 
 
 def execute(chapter: str, profile: str) -> None:
@@ -116,9 +124,8 @@ def execute(chapter: str, profile: str) -> None:
         progress_bar=sys.stderr.isatty(),
     )
     executed = nbformat.read(run / "executed.ipynb", as_version=4)
-    if found := faults(executed):
-        raise ValueError(f"{chapter} is not fit for a page:\n  " + "\n  ".join(found))
-    nbformat.write(with_cost(without_widgets(executed), profile), run / "finished.ipynb")
+    seconds = executed.metadata.papermill.duration
+    nbformat.write(finished(chapter, executed, profile, seconds), run / "finished.ipynb")
     for folder in ("ledger", "notebooks"):
         (site / folder).mkdir(parents=True, exist_ok=True)
     (site / "ledger" / f"{chapter}.json").unlink(missing_ok=True)
@@ -127,7 +134,7 @@ def execute(chapter: str, profile: str) -> None:
             raise ValueError(f"{chapter} wrote its ledger rows to {rows.name}; they belong in {chapter}.json")
         rows.replace(site / "ledger" / rows.name)
     (run / "finished.ipynb").replace(site / "notebooks" / f"{chapter}.ipynb")
-    print(f"executed {chapter} in {duration(executed.metadata.papermill.duration)}", flush=True)
+    print(f"executed {chapter} in {duration(seconds)}", flush=True)
 
 
 def prepare(settings: Path, folder: Path) -> None:
@@ -144,6 +151,20 @@ def prepare(settings: Path, folder: Path) -> None:
         papermill.execute_notebook(target, target, parameters=given, prepare_only=True, progress_bar=False)
 
 
+def collect(folder: Path, site: Path) -> None:
+    """Make pages of the executed copies in `folder`, as :func:`execute` does, in `site`."""
+    shutil.rmtree(site / "notebooks", ignore_errors=True)
+    (site / "notebooks").mkdir(parents=True)
+    for path in sorted(folder.glob("*.ipynb")):
+        executed = nbformat.read(path, as_version=4)
+        times = [t for c in executed.cells for t in c.metadata.get("execution", {}).values()]  # ISO 8601, all in UTC
+        if not times:
+            raise ValueError(f"{path} is not executed: run nbmake with --overwrite (make smoke)")
+        first, last = (datetime.fromisoformat(edge(times)) for edge in (min, max))
+        page = finished(path.stem, executed, PROFILES[0], (last - first).total_seconds())
+        nbformat.write(page, site / "notebooks" / path.name)
+
+
 def main() -> None:
     """Command line."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -154,11 +175,16 @@ def main() -> None:
     small = commands.add_parser("prepare", help="write the smoke copies of all chapters")
     small.add_argument("--settings", type=Path, default=Path("tests/smoke.yaml"))
     small.add_argument("--folder", type=Path, default=BUILD / "smoke")
+    pages = commands.add_parser("collect", help="make pages of the executed smoke copies")
+    pages.add_argument("--folder", type=Path, default=BUILD / "smoke")
+    pages.add_argument("--site", type=Path, default=BUILD / "smoke-site")
     arguments = parser.parse_args()
     if arguments.command == "execute":
         execute(arguments.chapter, arguments.profile)
-    else:
+    elif arguments.command == "prepare":
         prepare(arguments.settings, arguments.folder)
+    else:
+        collect(arguments.folder, arguments.site)
 
 
 if __name__ == "__main__":

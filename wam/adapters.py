@@ -1,0 +1,472 @@
+"""Classifiers from elsewhere, as the package wants them: any timm name, Hugging Face's models, any module.
+
+An adapter adds what an explanation needs besides the network: the preparation of an example, the class names, how
+a prepared image is shown or at what rate a sound is heard. The logits stay those of the network, bit by bit.
+:func:`wam.models.load` comes here for names that are not its own.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import timm
+import torch
+from PIL import Image
+from torch import Tensor, nn
+
+from wam.assets import AssetError
+from wam.checks import positive
+from wam.front_ends import FilterBank, Standardised
+from wam.models import ImageClassifier
+from wam.sound_models import SoundClassifier
+from wam.volume_models import VolumeClassifier
+
+__all__ = ["Adapter", "from_timm", "huggingface", "timm_model", "wrap"]
+
+_OFFLINE = (
+    "They are needed once: connect to the internet and call again, or load the model on a connected machine, copy its "
+    "Hugging Face cache here and set HF_HOME to the copy. Without a download there are efficientnet_lite0 and "
+    "mobilenet_v2, whose weights come from the package index, and pretrained=False."
+)
+
+
+def timm_model(name: str, pretrained: bool = True) -> ImageClassifier:
+    """Any image classifier of timm by its name, with or without a tag, in eval mode.
+
+    Resizing, cropping and normalisation are those that timm's configuration states for evaluation. The classes have
+    names where timm's label sets have them (ImageNet-1k, 12k, 21k, 22k, chosen by their number, as timm does),
+    otherwise ``"class 17"``. The weights are downloaded at first use, by timm.
+
+    Raises
+    ------
+    ValueError
+        timm has no such model or tag (near names are suggested), publishes no weights for it, or it is an encoder
+        without classes.
+    wam.assets.AssetError
+        The weights could not be downloaded.
+
+    Examples
+    --------
+    >>> from wam import adapters
+    >>> model = adapters.timm_model("mobilenetv3_small_050.lamb_in1k", pretrained=False)
+    >>> model.input_size, model.categories[243]
+    ((224, 224), 'bull mastiff')
+    """
+    known = timm.list_models() + timm.list_pretrained()
+    if name not in known:
+        near = difflib.get_close_matches(str(name), known, n=4, cutoff=0.6)
+        raise ValueError(
+            f"timm {timm.__version__} has no model {name!r}; "
+            + (f"did you mean {', '.join(near)}?" if near else "see timm.list_models('*part of a name*')")
+        )
+    if pretrained and not timm.models.is_model_pretrained(name):
+        raise ValueError(f"timm publishes no weights for {name!r}: take pretrained=False, or one of list_pretrained()")
+    try:
+        network = timm.create_model(name, pretrained=pretrained)
+    except OSError as error:
+        raise AssetError(f"could not download the weights of {name} from timm's hub: {error} {_OFFLINE}") from error
+    return from_timm(name, network, pretrained).eval()
+
+
+def from_timm(name: str, network: nn.Module, pretrained: bool = True) -> ImageClassifier:
+    """A network that timm made, with the preprocessing that its configuration states for evaluation.
+
+    Raises
+    ------
+    ValueError
+        It has no classes.
+
+    Examples
+    --------
+    >>> import timm
+    >>> from wam import adapters
+    >>> adapters.from_timm("mine", timm.create_model("test_vit", num_classes=3), pretrained=False).categories
+    ('class 0', 'class 1', 'class 2')
+    """
+    classes = network.num_classes
+    if not classes:
+        raise ValueError(f"{name} is an encoder without classes: there is no class score to explain; take a classifier")
+    config = timm.data.resolve_model_data_config(network)
+    transform = timm.data.create_transform(**config, is_training=False)
+    _, height, width = config["input_size"]
+    given = {"mean": config["mean"], "std": config["std"], "input_size": (height, width), "pretrained": pretrained}
+    if classes == 1000:
+        return ImageClassifier(name, network, transform, **given)
+    subset, categories = timm.data.infer_imagenet_subset(network), _numbered(classes)
+    if subset is not None:
+        info = timm.data.ImageNetInfo(subset)
+        categories = [info.index_to_description(i).partition(",")[0] for i in range(classes)]
+    return ImageClassifier(name, network, transform, categories=categories, **given)
+
+
+def huggingface(
+    model: str | nn.Module, processor: Any = None, *, pretrained: bool = True
+) -> ImageClassifier | SoundClassifier:
+    r"""An image or audio classifier of Hugging Face, in eval mode; needs ``transformers``.
+
+    - Images: resizing, cropping and normalisation are the image processor's. Mean and standard deviation are measured
+      by showing it single colours, so that ``display`` undoes whatever it does, a swap of red and blue included.
+    - Sounds, models of waveforms (wav2vec 2.0, HuBERT, WavLM, ...): the input is the waveform itself. Where their
+      extractor normalises, :class:`wam.front_ends.Standardised` does it inside the model.
+    - Sounds, Audio Spectrogram Transformers: the input is the waveform, and :class:`wam.front_ends.FilterBank` inside
+      the model is what their extractor computes. What is longer than its ``max_length`` frames is not heard.
+
+    Parameters
+    ----------
+    model
+        The name of a repository, ``"owner/name"``; a folder; or a model object of ``transformers`` with a
+        classification head, whose parts are shared, not copied.
+    processor
+        Its image processor or feature extractor (or a processor that holds one). Needed with a model object.
+    pretrained
+        ``False``, with a name: random weights; configuration and processor are downloaded all the same.
+
+    Raises
+    ------
+    ImportError
+        ``transformers`` is not installed.
+    ValueError
+        The model is neither an image nor an audio classifier; its classification head is not trained; or it hears
+        through a front end that is not differentiable here. The message says what to do.
+    wam.assets.AssetError
+        It could not be downloaded.
+
+    Notes
+    -----
+    A model that divides each sound by its standard deviation hears no loudness: its score is the same along the whole
+    path of integrated gradients from silence, and jumps at the very end. No rule of nodes finds that, and
+    ``completeness_gap`` says so. Take quiet noise as the baseline, ``0.01 * torch.randn_like(x)``, or SmoothGrad.
+
+    Examples
+    --------
+    >>> from transformers import ViTConfig, ViTForImageClassification, ViTImageProcessor
+    >>> from wam import adapters
+    >>> config = ViTConfig(hidden_size=8, num_hidden_layers=1, num_attention_heads=2, intermediate_size=8,
+    ...                    image_size=32, patch_size=8, id2label={0: "cat", 1: "dog"})
+    >>> model = adapters.huggingface(
+    ...     ViTForImageClassification(config), ViTImageProcessor(size={"height": 32, "width": 32}))
+    >>> model.categories, model(model.prepare(Image.new("RGB", (60, 40)))).shape
+    (('cat', 'dog'), torch.Size([1, 2]))
+    """
+    name, trained = model, pretrained
+    if isinstance(model, str):
+        model, processor = _from_hub(model, processor, pretrained)
+    elif processor is None:
+        raise ValueError(
+            f"give the processor of {type(model).__name__} too, huggingface(model, processor): "
+            "AutoImageProcessor.from_pretrained(name) for images, AutoFeatureExtractor.from_pretrained(name) for sounds"
+        )
+    else:
+        name = getattr(model, "name_or_path", "") or type(model).__name__
+    for part in ("image_processor", "feature_extractor"):
+        processor = getattr(processor, part, processor)
+    heard = {"Wav2Vec2FeatureExtractor": _waveform, "ASTFeatureExtractor": _spectrogram}
+    extractor, argument = type(processor).__name__, model.main_input_name
+    categories = [model.config.id2label[i] for i in range(model.config.num_labels)]
+    categories = [re.sub(r"^LABEL_(\d+)$", r"class \1", str(label)) for label in categories]
+    if argument == "pixel_values":
+        transform, order, mean, std, size = _shown(processor)
+        network = Adapter(model, argument, "logits", lambda x: x[:, order])
+        found = ImageClassifier(name, network, transform, mean, std, size, trained, categories)
+    elif extractor in heard:
+        front_end, minimum = heard[extractor](processor, model.config)
+        network = Adapter(model, argument, "logits", lambda x: x[:, 0])
+        found = SoundClassifier(name, front_end, network, processor.sampling_rate, minimum, categories, trained)
+    else:
+        raise ValueError(
+            f"{name} takes {argument!r} made by {extractor}, which computes outside of PyTorch's gradients; there is a "
+            f"differentiable front end for {' and '.join(heard)}. Write this one as a module from waveforms "
+            "(batch, 1, n), and give nn.Sequential(front_end, adapters.Adapter(model, "
+            f"{argument!r}, 'logits')) to adapters.wrap(..., ndim=1, rate=...)"
+        )
+    return found.to(model.device, model.dtype).eval()
+
+
+def wrap(
+    network: nn.Module,
+    *,
+    ndim: int,
+    categories: Iterable[str] | int | None = None,
+    prepare: Callable[[Any], Tensor] | None = None,
+    argument: str | None = None,
+    output: str | int | None = None,
+    name: str | None = None,
+    channels: int | None = None,
+    input_size: Sequence[int] | None = None,
+    mean: Sequence[float] | None = None,
+    std: Sequence[float] | None = None,
+    rate: int | None = None,
+) -> ImageClassifier | SoundClassifier | VolumeClassifier:
+    """Any module as a classifier of sounds, images or volumes, in eval mode. The module is shared, not copied.
+
+    Zeros of one example are run through it once, so that a wrong argument or output is found here.
+
+    Parameters
+    ----------
+    network
+        From ``(batch, channels, *spatial)`` to logits ``(batch, classes)``, or to an object that holds them. One of
+        sounds ``(batch, n)`` becomes one of ``(batch, 1, n)`` by ``nn.Sequential(nn.Flatten(), network)``.
+    ndim
+        1 for sounds, 2 for images, 3 for volumes.
+    categories
+        The class names, or how many; by default as many as there are logits, ``"class 0"`` and so on.
+    prepare
+        From one example to ``(channels, *spatial)``: from a PIL image (in RGB, or grey for one channel), a
+        :class:`wam.clips.Clip`, or whatever your volumes are. By default an image is resized (its shorter side), cut
+        out in the middle, scaled to 0 to 1 and normalised; a clip is its samples, which must have the ``rate`` and one
+        channel; a volume is a tensor or an array ``(depth, height, width)``, with channels in front where it has
+        several, normalised.
+    argument
+        The name of the network's input, such as ``"pixel_values"``; by default its first one.
+    output
+        Where the logits are: a key or an attribute such as ``"logits"``, or the place in a tuple. By default what the
+        network returns, or the ``logits`` of that.
+    name
+        For tables and figures; by default that of the class.
+    channels
+        3 for images (or 1: they are prepared in grey), 1 for volumes by default; sounds have one.
+    input_size
+        Of one example: ``(height, width)``, by default 224 x 224; ``(depth, height, width)``, 16 x 16 x 16. For sounds
+        ``(n,)``, the least number of samples, by default those of one second.
+    mean, std
+        The normalisation of each channel: what ``prepare`` applies, and what ``display`` undoes for images; by default
+        none. With a ``prepare`` of yours, say here what it does.
+    rate
+        Samples per second, needed for sounds.
+
+    Raises
+    ------
+    TypeError, ValueError
+        An argument is missing or does not fit, or the network does not take such inputs or give such outputs.
+
+    Examples
+    --------
+    >>> import torch, wam
+    >>> from wam import adapters
+    >>> class Net(torch.nn.Module):
+    ...     def forward(self, *, pixel_values):
+    ...         return {"scores": pixel_values.mean((2, 3))}
+    >>> where = {"argument": "pixel_values", "output": "scores"}
+    >>> model = adapters.wrap(Net(), ndim=2, categories=["red", "green", "blue"], **where)
+    >>> x = model.prepare(Image.new("RGB", (640, 480), "green"))
+    >>> e = wam.saliency(model, x, frame=wam.Wavelet("haar", levels=3, ndim=2))
+    >>> x.shape, model.categories[e.target[0]]
+    (torch.Size([1, 3, 224, 224]), 'green')
+    """
+    if not isinstance(network, nn.Module):
+        raise TypeError(f"wrap() takes a torch.nn.Module, got {type(network).__name__}: put a function into forward()")
+    if ndim not in (1, 2, 3):
+        raise ValueError(f"ndim must be 1 (sounds), 2 (images) or 3 (volumes), got {ndim!r}")
+    if ndim == 1:
+        rate = positive(rate, "rate (samples per second, needed for sounds)")
+    channels = positive(channels or (3 if ndim == 2 else 1), "channels")
+    if channels not in (((1,), (1, 3), range(1, channels + 1))[ndim - 1]):
+        raise ValueError(
+            f"{('sounds have one channel', 'images have one or three channels')[ndim - 1]}, got {channels}"
+        )
+    size = tuple(input_size or ((rate,), (224, 224), (16, 16, 16))[ndim - 1])
+    if len(size) != ndim:
+        raise ValueError(f"input_size must have {ndim} numbers for ndim={ndim}, got {input_size!r}")
+    mean, std = tuple(mean or (0.0,) * channels), tuple(std or (1.0,) * channels)
+    if len(mean) != channels or len(std) != channels or 0 in std:
+        raise ValueError(f"mean and std need one number per channel ({channels}), no std of 0; got {mean} and {std}")
+
+    name, like = name or type(network).__name__, next(network.parameters(), torch.empty(0))
+    adapted = Adapter(network, argument, output).eval()
+    zeros = torch.zeros(1, channels, *size).to(like)
+    with torch.no_grad():
+        try:
+            logits = adapted(zeros)
+        except (RuntimeError, ValueError, IndexError) as error:
+            raise ValueError(
+                f"{name} does not take zeros of shape {tuple(zeros.shape)} for one example: {error}. "
+                "input_size= says how large its inputs are, channels= how many channels they have"
+            ) from error
+    if logits.ndim != 2 or len(logits) != 1:
+        raise ValueError(f"{name} gives {tuple(logits.shape)} for one example, not logits (1, classes): see output=")
+    classes = logits.shape[1]
+    names = _numbered(classes if categories is None else categories) if not _several(categories) else tuple(categories)
+    if len(names) != classes:
+        raise ValueError(f"{name} has {classes} logits, got {len(names)} categories")
+
+    if ndim == 1:
+        model = SoundClassifier(name, nn.Identity(), adapted, rate, size[0], names, transform=prepare)
+    elif ndim == 2:
+        if prepare is None:
+            given = {"input_size": (channels, *size), "mean": mean, "std": std, "interpolation": "bilinear"}
+            prepare = timm.data.create_transform(**given, crop_pct=1.0)
+        model = ImageClassifier(name, adapted, prepare, mean, std, size, categories=names)
+    else:
+        model = VolumeClassifier(name, adapted, names, channels, transform=prepare or _Volume(mean, std))
+    return model.to(like.device, like.dtype if like.is_floating_point() else None).eval()
+
+
+class Adapter(nn.Module):
+    """A network called by the name of its argument, and its logits taken out of what it returns.
+
+    Parameters
+    ----------
+    network
+        The module.
+    argument
+        The name of its input; ``None`` for the first one.
+    output
+        A key, an attribute or a place in a tuple; ``None`` for the output itself, or its ``logits``.
+    before
+        What is done to the input first.
+
+    Raises
+    ------
+    TypeError
+        From a call: there are no logits where they should be; the message lists what there is.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from wam.adapters import Adapter
+    >>> class Net(torch.nn.Module):
+    ...     def forward(self, mask=None, values=None):
+    ...         return "ignored", values.sum(2)
+    >>> Adapter(Net(), argument="values", output=1)(torch.ones(1, 2, 8))
+    tensor([[8., 8.]])
+    """
+
+    def __init__(
+        self,
+        network: nn.Module,
+        argument: str | None = None,
+        output: str | int | None = None,
+        before: Callable[[Tensor], Tensor] | None = None,
+    ) -> None:
+        super().__init__()
+        self.network, self.argument, self.output, self.before = network, argument, output, before
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Logits ``(batch, classes)``."""
+        x = x if self.before is None else self.before(x)
+        found = self.network(x) if self.argument is None else self.network(**{self.argument: x})
+        if self.output is None and isinstance(found, Tensor):
+            return found
+        where = "logits" if self.output is None else self.output
+        keyed = isinstance(found, Mapping) or isinstance(where, int)
+        try:
+            logits = found[where] if keyed else getattr(found, where)
+        except (KeyError, IndexError, AttributeError, TypeError):
+            logits = None
+        if not isinstance(logits, Tensor):
+            there = f"with {sorted(map(str, found))}" if isinstance(found, Mapping) else ""
+            there = f"of {len(found)}" if isinstance(found, tuple | list) else there
+            raise TypeError(
+                f"{type(self.network).__name__} returns {type(found).__name__} {there}".rstrip()
+                + f", and no tensor as {where!r}: say with output= which key, attribute or place holds the logits"
+            )
+        return logits
+
+
+class _Volume:
+    """From a tensor or an array ``([channels,] depth, height, width)`` to a normalised tensor with channels."""
+
+    def __init__(self, mean: Sequence[float], std: Sequence[float]) -> None:
+        self.mean, self.std = (torch.tensor(values, dtype=torch.float64).view(-1, 1, 1, 1) for values in (mean, std))
+
+    def __call__(self, volume: Tensor | np.ndarray) -> Tensor:
+        volume = torch.as_tensor(volume)
+        volume = volume[None] if volume.ndim == 3 else volume
+        if volume.ndim != 4 or len(volume) != len(self.mean):
+            channels = f"{len(self.mean)} channel{'s' * (len(self.mean) > 1)}"
+            raise ValueError(
+                f"a volume is (depth, height, width) or (channels, depth, height, width) of {channels}, got shape "
+                f"{tuple(volume.shape)}; several go into a list"
+            )
+        return (volume - self.mean.to(volume.device)) / self.std.to(volume.device)
+
+
+def _several(categories: Iterable[str] | int | None) -> bool:
+    return categories is not None and not isinstance(categories, int)
+
+
+def _numbered(classes: int) -> tuple[str, ...]:
+    return tuple(f"class {i}" for i in range(positive(classes, "categories")))
+
+
+def _from_hub(name: str, processor: Any, pretrained: bool) -> tuple[nn.Module, Any]:
+    """The model and the processor of a repository or a folder."""
+    try:
+        import transformers as hub
+    except ImportError as error:
+        raise ImportError(
+            "models of Hugging Face need transformers, which cannot be imported: "
+            f"{error}; pip install 'wam[huggingface]'"
+        ) from error
+    kinds = (
+        (hub.MODEL_FOR_IMAGE_CLASSIFICATION_MAPPING, hub.AutoModelForImageClassification, hub.AutoImageProcessor),
+        (hub.MODEL_FOR_AUDIO_CLASSIFICATION_MAPPING, hub.AutoModelForAudioClassification, hub.AutoFeatureExtractor),
+    )
+    try:
+        config = hub.AutoConfig.from_pretrained(name)
+        fitting = [kind[1:] for kind in kinds if type(config) in kind[0]]
+        if not fitting:
+            raise ValueError(
+                f"{name} is a {config.model_type!r} model, for which transformers {hub.__version__} has neither an "
+                "image nor an audio classifier: name one of these, or make your own module of it for adapters.wrap"
+            )
+        auto, processors = fitting[0]
+        processor = processor or processors.from_pretrained(name)
+        if not pretrained:
+            return auto.from_config(config), processor
+        model, info = auto.from_pretrained(name, config=config, output_loading_info=True)
+    except OSError as error:
+        reason = " ".join(str(error).split())
+        raise AssetError(
+            f"could not get {name} from Hugging Face: {reason} Check the name, owner/name or a folder. The weights "
+            f"are another thing. {_OFFLINE}"
+        ) from error
+    if untrained := sorted(k for k in info["missing_keys"] if not k.startswith(f"{model.base_model_prefix}.")):
+        raise ValueError(
+            f"{name} holds no trained classifier: {', '.join(untrained[:4])} would be random. Name a model that was "
+            "fine-tuned for classification, or take pretrained=False"
+        )
+    return model, processor
+
+
+def _shown(processor: Any) -> tuple[Callable, list[int], np.ndarray, np.ndarray, tuple[int, int]]:
+    """What an image processor does to an image, in RGB, and its normalisation, measured with single colours."""
+
+    def given(image: Image.Image) -> Tensor:
+        values = processor(images=image, return_tensors="pt")["pixel_values"][0]
+        if values.ndim != 3 or len(values) != 3:
+            raise ValueError(
+                f"{type(processor).__name__} makes pixel_values of shape {tuple(values.shape)} of an image, not "
+                "(3, height, width): write the preparation as prepare= of adapters.wrap"
+            )
+        return values
+
+    seen = {name: given(Image.new("RGB", (512, 512), name)) for name in ("black", "white", "red", "lime", "blue")}
+    _, height, width = seen["black"].shape
+    colour = {name: values[:, height // 2, width // 2].double() for name, values in seen.items()}
+    place = [int((colour[name] - colour["black"]).abs().argmax()) for name in ("red", "lime", "blue")]
+    if sorted(place) != [0, 1, 2]:
+        raise ValueError(f"{type(processor).__name__} mixes the colours: write the preparation for adapters.wrap")
+    std = 1 / (colour["white"] - colour["black"])[place]
+    mean = -colour["black"][place] * std
+    order = [place.index(i) for i in range(3)]
+    return (lambda image: given(image)[place]), order, mean.float().numpy(), std.float().numpy(), (height, width)
+
+
+def _waveform(extractor: Any, config: Any) -> tuple[Standardised, int]:
+    """The front end of a model of waveforms, and the least number of samples, of which its convolutions leave one."""
+    minimum = getattr(config, "squeeze_factor", 1)
+    for kernel, stride in reversed(list(zip(config.conv_kernel, config.conv_stride))):
+        minimum = (minimum - 1) * stride + kernel
+    return Standardised(extractor.sampling_rate, minimum, extractor.do_normalize), minimum
+
+
+def _spectrogram(extractor: Any, config: Any) -> tuple[FilterBank, int]:
+    """The front end of an Audio Spectrogram Transformer, and the samples of one window."""
+    normalisation = {"mean": extractor.mean, "std": extractor.std} if extractor.do_normalize else {}
+    bank = FilterBank(extractor.sampling_rate, extractor.num_mel_bins, extractor.max_length, **normalisation)
+    return bank, bank.minimum

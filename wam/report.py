@@ -1,0 +1,472 @@
+"""One input, one model, one explanation: what it says, in figures, in numbers and in files."""
+
+from __future__ import annotations
+
+import difflib
+import io
+import json
+import math
+import os
+import platform
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import soundfile
+import torch
+from matplotlib import rc_context
+from matplotlib.figure import Figure
+from PIL import Image, ImageOps
+from torch import Tensor
+
+from wam import __version__, charts, plots, spectrograms, voxels
+from wam.attribution import integrated_gradients, saliency, smoothgrad
+from wam.audio import levelled
+from wam.checks import finite
+from wam.clips import Clip
+from wam.examples import Examples
+from wam.explanation import Explanation
+from wam.files import replace_all
+from wam.frames import Wavelet
+from wam.picture_models import LENET5, PictureClassifier
+from wam.pictures import Pictures
+from wam.scoring import frozen, scores
+from wam.sound_models import SoundClassifier
+from wam.sounds import LabelledSound
+
+__all__ = ["METHODS", "Report", "explain"]
+
+METHODS = {
+    "integrated_gradients": integrated_gradients,
+    "smoothgrad": smoothgrad,
+    "saliency": saliency,
+    "ig": integrated_gradients,
+    "sg": smoothgrad,
+    "grad": saliency,
+}
+"""The methods of :func:`explain`, by their names and by short ones."""
+
+FRAMES = {1: ("sym8", 5), 2: ("haar", 3), 3: ("haar", 3)}
+"""Wavelet and levels for sounds, images and volumes: those of chapters 04, 02 and 05."""
+
+STEPS = {1: 16, 2: 24, 3: 16}
+"""Gradients of integrated gradients, as in those chapters; SmoothGrad takes :data:`SAMPLES`."""
+
+SAMPLES = {1: 16, 2: 16, 3: 25}
+"""Noisy copies of SmoothGrad, as in those chapters."""
+
+SECONDS = 5.0
+"""How much of a recording is explained, as in chapter 04."""
+
+_NOUNS = {1: "sounds", 2: "images", 3: "volumes"}
+_EMBEDDED = {1: "yamnet", 2: "efficientnet_lite0", 3: "digits3d"}
+
+
+@dataclass(frozen=True, eq=False)
+class Report:
+    """What :func:`explain` returns.
+
+    Attributes
+    ----------
+    model
+        The name of the model.
+    categories
+        Its class names, in the order of the logits.
+    x
+        What is explained, as the model takes it: ``(1, channels, *spatial)``.
+    explanation
+        The explanation of ``x``.
+    logits, probabilities
+        What the model says, ``(classes,)`` each: softmax; or, for classifiers of sounds, whose classes do not exclude
+        each other, sigmoids.
+    top
+        The share of the coefficients in the reconstruction.
+    picture
+        Of images ``(1, height, width, channels)`` in [0, 1]: ``x`` as it is shown; otherwise ``None``.
+    rate
+        Of sounds: samples per second; otherwise ``None``.
+    settings
+        How the input was prepared and explained.
+    seconds
+        How long the prediction and the explanation took.
+    """
+
+    model: str
+    categories: tuple[str, ...]
+    x: Tensor
+    explanation: Explanation
+    logits: Tensor
+    probabilities: Tensor
+    top: float
+    picture: np.ndarray | None
+    rate: int | None
+    settings: Mapping[str, Any]
+    seconds: Mapping[str, float]
+
+    @property
+    def target(self) -> int:
+        """The explained class."""
+        return int(self.explanation.target)
+
+    @property
+    def classes(self) -> list[dict[str, Any]]:
+        """The five most probable classes, and the explained one if it is not among them, with their probabilities."""
+        first = self.logits.topk(min(5, len(self.logits))).indices.tolist()
+        return [
+            {"index": i, "name": self.categories[i], "probability": float(self.probabilities[i])}
+            for i in dict.fromkeys([*first, self.target])
+        ]
+
+    @property
+    def scales(self) -> list[dict[str, Any]]:
+        """Per scale, coarse to fine: the share of all attribution (``None`` if that is zero) and the signed sum."""
+        e = self.explanation
+        return [
+            {"scale": plots._scale(scale), "share": None if math.isnan(share) else share, "signed_sum": signed}
+            for scale, share, signed in zip(e.scales, e.scale_profile()[0].tolist(), e.scale_scores()[0].tolist())
+        ]
+
+    def reconstruction(self) -> Tensor:
+        """The input from the :attr:`top` of its coefficients by attribution, ``(channels, *spatial)``."""
+        return self.explanation.reconstruct(self.top)[0]
+
+    def sounds(self) -> dict[str, Tensor]:
+        """What was heard, and the reconstruction, brought to a common level by one factor; empty if it is no sound."""
+        if self.rate is None:
+            return {}
+        heard = levelled([self.x[0], self.reconstruction()])
+        return dict(zip(("the sound", f"top {plots._percent(self.top)} of its coefficients"), heard))
+
+    def figures(self) -> dict[str, tuple[Figure, str]]:
+        """The figures by name, each with its alternative text.
+
+        ``explanation``: input, heatmap, reconstruction and the scales one by one. ``scales``: the share of every scale
+        and, by integrated gradients, its contribution to the score. Of sounds also ``spectrogram``: the sound and its
+        reconstruction. Of volumes also ``slices``, through the largest attribution.
+        """
+        e, names = self.explanation, self.categories
+        if self.picture is not None:
+            found = {"explanation": plots.explanation(e, self.picture, fraction=self.top, categories=names)}
+        elif self.rate is None:
+            found = {"explanation": voxels.explanation(e, self.x, categories=names)}
+            found["slices"] = voxels.slices(e, self.x, categories=names)
+        else:
+            found = {"explanation": self._scalograms()}
+            whole, part = self.sounds().items()
+            marked = {whole[0]: spectrograms.share(part[1], whole[1], self.rate)}
+            found["spectrogram"] = spectrograms.comparison(dict((whole, part)), self.rate, marked)
+        return found | {"scales": self._bars()}
+
+    def _scalograms(self) -> tuple[Figure, str]:
+        e, text = self.explanation, plots.describe(self.explanation, 0, self.categories)
+        with rc_context(plots.style()):
+            figure = Figure(figsize=(plots.WIDTH, 4.6))
+            upper, lower = figure.subplots(2, 1, sharex=True)
+            spectrograms.scalogram(upper, e.coefficients, self.rate, title="the sound: coefficients |z|")
+            spectrograms.scalogram(lower, e.attributions, self.rate, title=f"what matters for it: |γ|, {e.method}")
+            upper.set_xlabel("")
+            figure.suptitle(plots._heading(e, self.categories), fontweight="bold")
+        return figure, f"{text} Two scalograms, an octave per row: the sound, and the attributions."
+
+    def _bars(self) -> tuple[Figure, str]:
+        e, signed = self.explanation, self.explanation.completeness_gap is not None
+        with rc_context(plots.style()):
+            figure = Figure(figsize=(plots.WIDTH, 5.4 if signed else 3.0))
+            axes = figure.subplots(1 + signed, 1, squeeze=False)[:, 0]
+            text = [charts.profile(ax, e, scores=k == 1) for k, ax in enumerate(axes)]
+            if signed:
+                axes[1].set_ylabel("contribution to the score")
+        return figure, " ".join(text)
+
+    def show(self) -> None:
+        """Show the figures with their alternative texts in a notebook, and players for a sound."""
+        from wam import book, player
+
+        for name, (figure, alt) in self.figures().items():
+            book.figure(figure, alt, f"{self.model}: {name}")
+        if sounds := self.sounds():
+            player.players(sounds, self.rate, "What was explained, and what matters of it.")
+
+    def summary(self) -> dict[str, Any]:
+        """All numbers, of JSON's types: what ``summary.json`` holds."""
+        e = self.explanation
+        gap = None if e.completeness_gap is None else float(e.completeness_gap)
+        base = None if e.baseline_score is None else float(e.baseline_score)
+        return {
+            "model": self.model,
+            "target": {"index": self.target, "name": self.categories[self.target]},
+            "score": float(e.score),
+            "baseline_score": base,
+            "completeness_gap": gap,
+            "classes": self.classes,
+            "scales": self.scales,
+            "method": e.method,
+            "settings": {**self.settings, **e.settings, "top": self.top},
+            "seconds": {name: round(value, 3) for name, value in self.seconds.items()},
+            "versions": {"wam": __version__, "python": platform.python_version()}
+            | {package: version(package) for package in ("torch", "ptwt", "timm")},
+        }
+
+    def save(self, folder: str | os.PathLike, **more: Any) -> list[Path]:
+        """Write everything to a folder, which is made if it is missing, and return the files.
+
+        ``explanation.png`` and the other :meth:`figures`; ``reconstruction.png`` (at the input size of the model),
+        ``.wav`` or ``.npy``; ``attributions.safetensors``, which :func:`wam.load` reads; ``summary.json``. They are put
+        in place when all of them are whole: a full disk or an interruption leaves the folder as it was.
+
+        Parameters
+        ----------
+        more
+            Goes into ``summary.json`` too; ``seconds=`` is added to the times.
+
+        Raises
+        ------
+        OSError
+            The folder cannot be made or written to, or the disk is full; the message says what to do.
+
+        Examples
+        --------
+        >>> import tempfile, wam.data, wam.models, wam.report
+        >>> digits = wam.data.digits3d("test", 1)
+        >>> report = wam.report.explain(wam.models.load("digits3d"), digits, steps=4)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     sorted(file.name for file in report.save(folder))[:3]
+        ['attributions.safetensors', 'explanation.png', 'reconstruction.npy']
+        """
+        folder, began = Path(folder), time.perf_counter()
+        figures = {f"{name}.png": made for name, made in self.figures().items()}
+        pictures = {name: _png(figure) for name, (figure, _) in figures.items()}
+        middle = time.perf_counter()
+        name, content = self._reconstructed()
+
+        def attributions(scratch: Path) -> None:
+            self.explanation.save(scratch)
+
+        def summary(scratch: Path) -> None:
+            found = {**more, **self.summary()}
+            parts = {"figures": middle - began, "save": time.perf_counter() - middle}
+            found["seconds"] = {k: round(v, 3) for k, v in {**more.get("seconds", {}), **self.seconds, **parts}.items()}
+            found["figures"] = {file: alt for file, (_, alt) in figures.items()}
+            scratch.write_text(json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
+
+        contents: dict[str, Callable[[Path], Any]] = {
+            file: lambda scratch, data=data: scratch.write_bytes(data)
+            for file, data in {**pictures, name: content}.items()
+        }
+        return replace_all(folder, contents | {"attributions.safetensors": attributions, "summary.json": summary})
+
+    def _reconstructed(self) -> tuple[str, bytes]:
+        """The name and the content of the file of the reconstruction."""
+        file = io.BytesIO()
+        if self.picture is not None:
+            values = plots._reconstruction(self.explanation, self.picture[0], self.top)
+            values = (255 * np.clip(values, 0, 1)).round().astype(np.uint8)
+            Image.fromarray(values[..., 0] if values.shape[2] == 1 else values).save(file, "png")
+            return "reconstruction.png", file.getvalue()
+        if self.rate is None:
+            np.save(file, self.reconstruction().float().cpu().numpy(), allow_pickle=False)
+            return "reconstruction.npy", file.getvalue()
+        _, part = self.sounds().values()
+        soundfile.write(file, Clip(part, self.rate).pcm(), self.rate, format="WAV", subtype="PCM_16")
+        return "reconstruction.wav", file.getvalue()
+
+    def __str__(self) -> str:
+        e, digits = self.explanation, max(len(str(scale["scale"])) for scale in self.scales)
+        said = ", ".join(f"{c['name']} {c['probability']:.2f}" for c in self.classes[:5])
+        levels = f"{e.frame.levels} level{'s' * (e.frame.levels > 1)}"
+        lines = [
+            f"{self.model} says: {said}",
+            f"explained: {self.categories[self.target]} (class {self.target}), score {float(e.score):.2f}, "
+            f"by {e.method}, {e.frame.name}, {levels}",
+            f"{'scale':{digits}}   share  signed sum",
+        ]
+        for scale in self.scales:
+            share = "–" if scale["share"] is None else f"{100 * scale['share']:.1f} %"
+            lines.append(f"{scale['scale']:{digits}} {share:>7} {scale['signed_sum']:+11.3f}")
+        if e.completeness_gap is not None:
+            rise, gap = float(e.score - e.baseline_score), float(e.completeness_gap)
+            total = sum(scale["signed_sum"] for scale in self.scales)
+            hint = "; more steps make it smaller" if gap > 0.1 * abs(rise) else ""
+            lines.append(f"sum {total:+.3f}, rise of the score from the baseline {rise:+.3f}: a gap of {gap:.3f}{hint}")
+        return "\n".join(lines)
+
+
+def explain(
+    model: Any,
+    example: Any,
+    method: str = "integrated_gradients",
+    *,
+    wavelet: str | None = None,
+    levels: int | None = None,
+    top: float = 0.1,
+    target: int | str | None = None,
+    steps: int | None = None,
+    samples: int | None = None,
+    seconds: float | None = None,
+    seed: int = 0,
+    max_batch: int = 4,
+    progress: bool = False,
+) -> Report:
+    """Explain what a classifier says of one photograph, recording or volume.
+
+    Parameters
+    ----------
+    model
+        A classifier of :func:`wam.models.load` or :mod:`wam.adapters`.
+    example
+        What :func:`wam.inputs.read` returns, an example of :mod:`wam.data`, or a tensor ``(1, channels, *spatial)`` as
+        the model takes it. A photograph is prepared by the model (for classifiers of small pictures: cut out in the
+        middle and shrunk). A recording is made mono, brought to the model's rate, cut to the stretch of ``seconds``
+        with the most energy, repeated where the model needs more, and divided by its peak.
+    method
+        ``"integrated_gradients"`` or ``"ig"``, ``"smoothgrad"`` or ``"sg"``, ``"saliency"`` or ``"grad"``.
+    wavelet, levels
+        The frame; by default :data:`FRAMES`, with fewer levels where the input is too small for them.
+    top
+        The share of the coefficients in the reconstruction.
+    target
+        A class by index or by name; by default the predicted one.
+    steps, samples
+        Gradients of integrated gradients (:data:`STEPS`), and of SmoothGrad (:data:`SAMPLES`).
+    seconds
+        How much of a recording is explained; by default :data:`SECONDS` at most.
+    seed
+        Of SmoothGrad's noise.
+    max_batch
+        The largest number of inputs in one pass of the model.
+    progress
+        Show a progress bar.
+
+    Raises
+    ------
+    TypeError
+        The example is not one for this model.
+    ValueError
+        An unknown method, class or wavelet (near names are suggested), too many levels, or another number out of range.
+
+    Examples
+    --------
+    >>> import wam.data, wam.models
+    >>> from wam.report import explain
+    >>> report = explain(wam.models.load("digits3d"), wam.data.digits3d("test", 1), "sg", samples=4)
+    >>> report.categories[report.target], [scale["scale"] for scale in report.scales]
+    ('7', ['approximation', 'level 3', 'level 2', 'level 1'])
+    """
+    if method not in METHODS:
+        near = difflib.get_close_matches(str(method), METHODS, n=1)
+        raise ValueError(f"unknown method {method!r}; {f'did you mean {near[0]}?' if near else ', '.join(METHODS)}")
+    if not 0 < top <= 1:
+        raise ValueError(f"top, the share of the coefficients kept, must be above 0 and at most 1, got {top!r}")
+    began, ndim, function = time.perf_counter(), model.ndim, METHODS[method]
+    x, how = _prepared(model, example, seconds)
+    name, most = FRAMES[ndim]
+    frame = Wavelet(wavelet or name, most if levels is None else levels, ndim)
+    if levels is None:
+        frame = Wavelet(frame.name, max(1, min(most, frame.max_levels(x.shape[2:]))), ndim)
+    frame.check(x)
+    with torch.no_grad(), frozen(model):
+        logits = finite(scores(model, x), "the output of the model")[0]
+    categories = tuple(getattr(model, "categories", ()) or (f"class {i}" for i in range(len(logits))))
+    index = int(logits.argmax()) if target is None else _index(target, categories)
+    middle = time.perf_counter()
+    options: dict[str, Any] = {"frame": frame, "max_batch": max_batch}
+    if function is integrated_gradients:
+        nodes = {"nodes": "geometric"} if ndim == 1 else {}
+        options |= {"steps": STEPS[ndim] if steps is None else steps, "progress": progress, **nodes}
+    elif function is smoothgrad:
+        options |= {"samples": SAMPLES[ndim] if samples is None else samples, "seed": seed, "progress": progress}
+    e = function(model, x, index, **options).to("cpu")
+    exclusive = not isinstance(model, SoundClassifier)
+    return Report(
+        model=model.name,
+        categories=categories,
+        x=x.cpu(),
+        explanation=e,
+        logits=logits.cpu(),
+        probabilities=(logits.softmax(0) if exclusive else logits.sigmoid()).cpu(),
+        top=top,
+        picture=_picture(model, x) if ndim == 2 else None,
+        rate=model.rate if ndim == 1 else None,
+        settings={"wavelet": frame.name, "levels": frame.levels, **how},
+        seconds={"prediction": middle - began, "explanation": time.perf_counter() - middle},
+    )
+
+
+def _prepared(model: Any, example: Any, seconds: float | None) -> tuple[Tensor, dict[str, Any]]:
+    """The batch of one that the model takes, and how it was made of the example."""
+    ndim, like = model.ndim, next(model.parameters(), torch.empty(0))
+    if isinstance(example, Tensor) and example.ndim == ndim + 2:
+        if len(example) != 1:
+            raise ValueError(f"one example is explained, got a batch of {len(example)}: take x[:1]")
+        return example.to(like), {}
+    if isinstance(example, Examples) and len(example) != 1:
+        raise ValueError(f"one example is explained, got {len(example)}: take examples[:1]")
+    example = example.clip if isinstance(example, LabelledSound) else example
+    example = getattr(example, "image", example)  # of a labelled image
+    kind = 1 if isinstance(example, Clip) else 2 if isinstance(example, Image.Image | Pictures) else 3
+    if kind != ndim:
+        what = {1: "a recording", 2: "an image"}.get(kind, "a volume" if isinstance(example, Tensor | Examples) else "")
+        raise TypeError(
+            f"{model.name} explains {_NOUNS[ndim]}, got {what or type(example).__name__}"
+            + (f": choose a model of {_NOUNS[kind]}, such as {_EMBEDDED[kind]}" if what else "")
+        )
+    if ndim == 1:
+        clip = example.mono().resample(model.rate)
+        length = max(min(clip.seconds, SECONDS) if seconds is None else seconds, model.minimum / model.rate)
+        return model.prepare(clip.fit(length).normalised()), {"seconds explained": length, "rate": model.rate}
+    if ndim == 2:
+        return model.prepare(_shrunk(model, example) if isinstance(model, PictureClassifier) else example), {}
+    if isinstance(example, Tensor) and getattr(model, "transform", None) is None:
+        low, high = float(example.min()), float(example.max())
+        if low < 0 or high > 1:
+            raise ValueError(
+                f"{model.name} takes volumes with values from 0 to 1, got {low:g} to {high:g}: scale them first, say "
+                "(v - v.min()) / (v.max() - v.min()), or as its training data were"
+            )
+        return example[None].to(like), {}
+    return model.prepare(example), {}
+
+
+def _shrunk(model: PictureClassifier, image: Image.Image | Pictures) -> Pictures:
+    """A photograph as the small picture that this classifier takes: white on black digits, or 32 x 32 pixels in RGB."""
+    if isinstance(image, Pictures):
+        return image
+    side = 28 if model.name.partition(" ")[0] in LENET5 else 32
+    small = ImageOps.fit(image.convert("RGB" if model.channels == 3 else "L"), (side, side), Image.Resampling.LANCZOS)
+    values = torch.from_numpy(np.array(small)).view(1, side, side, -1).permute(0, 3, 1, 2).contiguous()
+    return Pictures(values, 255, torch.zeros(1, dtype=torch.int64), ("",), "an image of yours")
+
+
+def _picture(model: Any, x: Tensor) -> np.ndarray:
+    if hasattr(model, "display"):
+        return model.display(x)
+    return x.detach().clamp(0, 1).permute(0, 2, 3, 1).float().cpu().numpy()
+
+
+def _index(target: int | str, categories: tuple[str, ...]) -> int:
+    """A class by index or by name."""
+    text = str(target)
+    found = [i for i, name in enumerate(categories) if name.lower() == text.lower()]
+    if isinstance(target, str) and len(found) == 1:
+        return found[0]
+    if isinstance(target, str) and found:
+        raise ValueError(f"{len(found)} classes are called {text!r}: give the index, {' or '.join(map(str, found))}")
+    if text.removeprefix("-").isdigit():
+        if not 0 <= int(text) < len(categories):
+            raise ValueError(f"there is no class {text}: the model has classes 0 to {len(categories) - 1}")
+        return int(text)
+    lower = {name.lower(): name for name in categories}
+    near = [lower[name] for name in difflib.get_close_matches(text.lower(), lower, n=3, cutoff=0.5)]
+    near += [name for key, name in lower.items() if text and text.lower() in key]
+    hint = f"did you mean {' or '.join(map(repr, dict.fromkeys(near[:4])))}?" if near else "see model.categories"
+    raise ValueError(f"there is no class {text!r}; {hint}")
+
+
+def _png(figure: Figure) -> bytes:
+    file = io.BytesIO()
+    figure.savefig(file, format="png", dpi=160, facecolor="white")
+    return file.getvalue()
