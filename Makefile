@@ -7,6 +7,9 @@ PYTHON ?= $(firstword $(foreach p,python3.11 python3.12 python3.13 python3 pytho
 	>/dev/null 2>&1 && echo $(p))))
 PROFILE ?= embedded
 PORT ?= 8000
+# Chapters executed at once, each with its share of the cores; a GPU holds one.
+JOBS ?= $(if $(filter embedded,$(PROFILE)),2,1)
+CORES := $(shell getconf _NPROCESSORS_ONLN)
 
 PROBE := 'import ensurepip, sys, venv; sys.exit(sys.version_info < (3, 11))'
 BIN := $(VENV)/bin
@@ -20,7 +23,8 @@ SITE := build/site
 HTML := build/_build/html
 SMOKE := build/smoke-site
 
-CHAPTERS := $(patsubst notebooks/%.py,%,$(wildcard notebooks/*.py))
+# backwards: the long ones are among the last, and begin first
+CHAPTERS := $(patsubst notebooks/%.py,%,$(shell ls -r notebooks/*.py))
 EXECUTED := $(CHAPTERS:%=$(SITE)/notebooks/%.ipynb)
 PACKAGE := $(wildcard wam/*.py wam/*.json)
 PAGES := _config.yml _toc.yml CHANGELOG.md CONTRIBUTING.md \
@@ -35,7 +39,8 @@ GALLERY := $(SITE)/book/generated/gallery.html
 .DELETE_ON_ERROR:
 .SECONDARY:
 
-book: $(HTML)/.complete
+book:
+	@OMP_NUM_THREADS=$$(( ($(CORES) + $(JOBS) - 1) / $(JOBS) )) $(MAKE) --no-print-directory -j $(JOBS) pages
 	@echo "the book is in $(HTML)/index.html; to read it with its search: make serve"
 
 pages: $(HTML)/.complete

@@ -81,6 +81,7 @@ from IPython.display import HTML, display
 from scipy import stats
 from torch.nn.functional import interpolate
 
+# %%
 import wam
 from wam import book, comparison, content, controls, data, minimal, models, pareto, plots, records
 from wam.book import say

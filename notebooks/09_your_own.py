@@ -271,6 +271,7 @@ explorer.explore(network, data.photographs())
 # | too many levels | each level halves the input; the message names the largest number for your size and wavelet |
 # | output that is not `(batch, classes)` | wrap the network: `output="logits"`, or a function of what it returns |
 # | a completeness gap of more than some per cent | more `steps`, or `nodes="geometric"` for networks with logarithms |
+# | a gap as large as the score, of a sound model that evens out loudness | `method="smoothgrad"`, no path from 0 |
 # | all attributions zero | the logit does not depend on the input: a `detach`, an integer, or a NumPy step on the way |
 # | a heatmap that is nothing but edges | compare with $\lvert z\rvert$, as above, and see chapter 07 |
 # | several labels at once, sigmoids | explain the logit of one class at a time: `target=` |
@@ -293,7 +294,7 @@ kept = max(gaps.values(), default=1.0) <= 0.05
 # %%
 row = {"what": "one method for images, sounds and volumes", "paper": "stated", "here": f"gap of the parts: {said}"}
 row |= {"difference": "one input each; up to 5 % passes", "verdict": "reproduced" if kept else "partly"}
-book.compare([row], where="Fig. 1, project page")
+book.compare([row], where="Fig. 1")
 
 # %% [markdown]
 # ## What to take away

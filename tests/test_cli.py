@@ -276,7 +276,7 @@ def test_defaults_in_the_help_are_the_real_ones(capsys):
     text = " ".join(capsys.readouterr().out.split())
     assert report.FRAMES == {1: ("sym8", 5), 2: ("haar", 3), 3: ("haar", 3)}
     assert "haar, or sym8 for sounds" in text and "default: 3, or 5 for sounds" in text
-    assert report.STEPS == {1: 16, 2: 24, 3: 16} and "default: 24, or 16 for sounds and volumes" in text
+    assert report.STEPS == {1: 16, 2: 64, 3: 16} and "default: 64, or 16 for sounds and volumes" in text
     assert report.SAMPLES == {1: 16, 2: 16, 3: 25} and "default: 16, or 25 for volumes" in text
     assert report.SECONDS == 5 and "default: at most 5" in text
 

@@ -98,6 +98,13 @@ def test_a_count_out_of_range_names_the_limit(n):
         wam.data.images(n)
 
 
+def test_a_slice_has_the_labels_of_its_files():
+    every = wam.data.images()
+    some = every[3:5]
+    assert len(some) == 2 and some.labels == every.labels[3:5] and some.source == every.source
+    assert some[1].label == every[4].label != every[1].label and some[1].name == every[4].name
+
+
 def test_the_unlabelled_photographs():
     photographs = {photograph.name: photograph for photograph in wam.data.photographs()}
     sizes = {name: photograph.image.size for name, photograph in photographs.items()}

@@ -161,6 +161,9 @@ def test_quick_changes_run_one_explanation_the_last(digits):
     (network,), seen = counted("digits3d")
     e = explore(network, digits, levels=2, evaluations=3)
     seen.clear()
+    calls, explained = [], e._source.explained
+    e._source.explained = lambda *setting: (calls.append(setting), explained(*setting))[1]
+    e.PAUSE = 0.5  # longer than this loop is ever kept waiting
 
     async def drag():
         for example in (1, 2, 3):
@@ -170,6 +173,8 @@ def test_quick_changes_run_one_explanation_the_last(digits):
                 await asyncio.sleep(0.001)
         assert not seen and "top 10 %" in alts(e)[0], "nothing yet"
         await e._task
+        await asyncio.sleep(0.6)
+        assert len(calls) == 1
 
     asyncio.run(drag())
     assert len(seen) == 5 == e.bar.value == e.bar.max and "top 40 %" in alts(e)[0]
@@ -182,7 +187,7 @@ def test_a_newer_setting_stops_what_runs(digits):
     e = explore(network, digits, levels=2, evaluations=400)
     seen.clear()
     free, bars = threading.Event(), []
-    hold = network.register_forward_pre_hook(lambda *_: free.wait(10) if len(seen) == 10 else None)
+    hold = network.register_forward_pre_hook(lambda *_: None if len(seen) != 10 or free.wait(60) else None)
 
     async def choose():
         e.controls["example"].value = 1

@@ -174,7 +174,7 @@ def inspect(browser, address: str, width: int) -> list[str]:
             "dark: color-contr",
         ),
         (
-            '<div style="overflow:auto;width:90px;height:90px"><p style="width:900px;height:900px">x</p></div>',
+            '<div style="overflow-x:auto;width:90px"><table><tr><td>unbreakableunbreakable</table></div>',
             "scrollable-region-focusable",
         ),
         ('<input type="text">', "label"),

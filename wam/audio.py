@@ -130,8 +130,8 @@ def overlap(target: Clip, corrupting: Clip, gain: float = 0.2) -> Clip:
 def snr(estimate: Tensor, target: Tensor, *, scale_invariant: bool = False) -> Tensor:
     r"""The signal-to-noise ratio of every sample of a batch, in dB: :math:`10 \log_{10} (|s|^2 / |e - s|^2)`.
 
-    Over channels and time; infinite where the two are equal. Silence as an estimate has 0 dB, and so has whatever is
-    as far from the target as silence is: a ratio above 0 means closer than silence.
+    Over channels and time, ``(batch,)``, ``float64``; infinite where the two are equal; a silent target is an error.
+    Silence as an estimate has 0 dB, and so has whatever is as far from the target: above 0 is closer than silence.
 
     Parameters
     ----------
@@ -140,10 +140,6 @@ def snr(estimate: Tensor, target: Tensor, *, scale_invariant: bool = False) -> T
     scale_invariant
         SI-SDR: the target is scaled to the projection of the estimate first, so that the level of the estimate does
         not matter (Le Roux et al., SDR: half-baked or well done?, 2019). NaN for a silent estimate, which has none.
-
-    Notes
-    -----
-    The result is ``(batch,)``, in ``float64``. A ``ValueError`` if the shapes differ, or a target is silent.
     """
     if estimate.shape != target.shape or target.ndim != 3:
         shapes = f"{tuple(estimate.shape)} and {tuple(target.shape)}"

@@ -11,7 +11,6 @@ from operator import attrgetter
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 
 from wam.attribution import integrated_gradients, saliency, smoothgrad
 from wam.checks import finite
@@ -27,10 +26,10 @@ SAMPLES = 50
 _LAYERS: Mapping[tuple[str, str], Callable[[nn.Module], nn.Module]] = {
     ("timm", "ConvNeXt"): attrgetter("stages"),
     ("timm", "EfficientNet"): attrgetter("bn2"),
-    ("timm", "ResNet"): attrgetter("layer4"),
     ("timm", "VisionTransformer"): lambda network: network.blocks[-1].norm1,  # behind it patches have no gradient
     **{("torchvision", name): attrgetter("features") for name in ("ConvNeXt", "EfficientNet", "MobileNetV2")},
-    **{("torchvision", name): attrgetter("layer4") for name in ("ResNet", "VideoResNet")},
+    **dict.fromkeys([(of, "ResNet") for of in ("timm", "torchvision")], attrgetter("layer4")),
+    ("torchvision", "VideoResNet"): attrgetter("layer4"),
     **{("wam", name): attrgetter("features") for name in ("KumarCNN", "YAMNet")},
     ("wam", "VoxelCNN"): lambda network: network.features[5],  # before the last pooling
 }
@@ -184,6 +183,7 @@ def _class_activation(
     if x.ndim > 5:
         raise ValueError(f"{method} is for inputs of 1, 2 or 3 spatial axes, got shape {tuple(x.shape)}")
     name, layer = find(model, _default_layer(model) if layer is None else layer)
+    mode = ("linear", "bilinear", "trilinear")[x.ndim - 3]
 
     found = []
     with (
@@ -204,9 +204,7 @@ def _class_activation(
             maps = cam(chosen.tolist(), output, normalized=False)[0]
             g = finite(cam.hook_g[0], "the gradient")
             maps = maps if combine is None else combine(cam.hook_a[0], g)
-            maps = F.interpolate(
-                maps[:, None], x.shape[2:], mode=("linear", "bilinear", "trilinear")[x.ndim - 3], align_corners=False
-            )
+            maps = nn.functional.interpolate(maps[:, None], x.shape[2:], mode=mode, align_corners=False)
             found.append((maps, score.detach(), chosen))
     maps, score, target = map(torch.cat, zip(*found))
     return _explained(finite(maps, "the map"), x, target, score, method, {"layer": name})

@@ -137,7 +137,7 @@ def img(fig: Figure, alt: str, shown: bool = True) -> str:
     fig.savefig(png, format="png", dpi=DPI, facecolor="white", pil_kwargs={"compress_level": 1})
     plt.close(fig)
     image = Image.open(png).convert("RGB")
-    image.save(webp, "webp", **({"quality": 80, "method": 5} if pictures else {"lossless": True}))
+    image.save(webp, "webp", **({"quality": 72, "method": 5} if pictures else {"lossless": True}))
     return (
         f'<img class="dark-light" alt="{escape(alt)}" width="{image.width}" height="{image.height}" '
         f'style="display:{"block" if shown else "none"};width:100%;height:auto;background:#fff;border-radius:6px" '

@@ -347,7 +347,7 @@ def _parser() -> argparse.ArgumentParser:
         help="share of the coefficients in the reconstruction (default: 0.1)")  # fmt: skip
     add("--target", metavar="CLASS", help="the class to explain, by name or index (default: the predicted one)")
     add("--out", metavar="DIR", help="the folder for the results (default: the name of the file and _wam)")
-    add("--steps", type=number(int, 1), metavar="N", help="gradients of ig (default: 24, or 16 for sounds and volumes)")
+    add("--steps", type=number(int, 1), metavar="N", help="gradients of ig (default: 64, or 16 for sounds and volumes)")
     add("--samples", type=number(int, 1), metavar="N", help="noisy copies of sg (default: 16, or 25 for volumes)")
     add("--seed", type=number(int, 0), default=0, metavar="N", help="of the noise of sg (default: 0)")
     add("--seconds", type=number(float, 0, above=True), metavar="S",

@@ -360,11 +360,10 @@ def _draw(model: Any, e: Explanation, x: Tensor, kept: float, small: bool = Fals
         return figure, f"{plots.describe(e, 0, **named)} {alt}"
     picture, heats, half = proportions(whole), e.scale_heatmaps()[0], -(-len(e.scales) // 2)
     figure, axes = plots.panels(*((1, 3) if small else (2, 2)), len(picture) / picture.shape[1])
-    first, *_, heat, last = axes.flat
-    alt = voxels.scales(axes.flat[-3], whole, heats[:half].sum(0), heats[half:].sum(0))
+    shape, *scales, heat, last = axes.flat
+    solid(shape, whole, title="shape")
+    said = [voxels.scales(ax, whole, heats[:half].sum(0), heats[half:].sum(0)) for ax in scales]
     voxels.heatmap(heat, whole, heats.sum(0), title="heatmap")
     solid(last, part, title=top)
-    if not small:
-        solid(first, whole, title="shape")
-    alt = f"Panels: the scales, the heatmap, and the shape of the {top} of the coefficients. {alt}"
-    return figure, f"{plots.describe(e, 0, **named)} {alt}"
+    alt = f"Panels: the shape{', the scales' * len(scales)}, the heatmap, and the {top} of the coefficients."
+    return figure, " ".join([plots.describe(e, 0, **named), alt, *said])

@@ -53,8 +53,8 @@ METHODS = {
 FRAMES = {1: ("sym8", 5), 2: ("haar", 3), 3: ("haar", 3)}
 """Wavelet and levels for sounds, images and volumes: those of chapters 04, 02 and 05."""
 
-STEPS = {1: 16, 2: 24, 3: 16}
-"""Gradients of integrated gradients, as in those chapters; SmoothGrad takes :data:`SAMPLES`."""
+STEPS = {1: 16, 2: 64, 3: 16}
+"""Gradients of integrated gradients; more than chapter 02 has for one image of many. SmoothGrad: :data:`SAMPLES`."""
 
 SAMPLES = {1: 16, 2: 16, 3: 25}
 """Noisy copies of SmoothGrad, as in those chapters."""

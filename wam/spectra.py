@@ -93,10 +93,7 @@ class Spectrum:
 def measure(explanations: Iterable[Mapping[str, Explanation]]) -> dict[str, Spectrum]:
     """The spectra of any number of inputs, batch by batch: of each explanation only its shares are kept.
 
-    Parameters
-    ----------
-    explanations
-        Batches of explanations by name, such as a generator that makes them; the same names in every batch.
+    The batches are explanations by name, such as from a generator that makes them.
 
     Raises
     ------
@@ -148,12 +145,7 @@ def shares(e: Explanation) -> Tensor:
 
 
 def compare(one: Spectrum, other: Spectrum) -> pd.DataFrame:
-    r"""How the spectra of two networks differ on the same inputs, scale by scale, by paired tests.
-
-    Parameters
-    ----------
-    one, other
-        Spectra of the same inputs, in the same order, in the same bands.
+    r"""How the spectra of two networks differ on the same inputs, in the same order, scale by scale, by paired tests.
 
     Returns
     -------

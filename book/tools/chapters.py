@@ -85,7 +85,8 @@ def machine() -> str:
     """The processor or accelerator that the chapter had at its disposal, in words."""
     import torch
 
-    cores = f"{os.cpu_count()} CPU cores"
+    cores, threads = f"{os.cpu_count()} CPU cores", os.environ.get("OMP_NUM_THREADS", "")
+    cores = f"{threads} of {cores}" if threads and threads != f"{os.cpu_count()}" else cores
     return f"one {torch.cuda.get_device_name()} and {cores}" if torch.cuda.is_available() else cores
 
 

@@ -56,6 +56,8 @@ def mend(app, exception) -> None:
             text = path.read_text(encoding="utf-8")
             for old, new in MENDED.items():
                 text = text.replace(old, new)
+            if page == "search":  # its field and the dialog's have one id
+                text = text.replace('id="search-input"', 'id="search-dialog-input"', 1)
             path.write_text(text, encoding="utf-8")
 
 
