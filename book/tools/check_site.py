@@ -9,14 +9,16 @@ from __future__ import annotations
 import re
 import sys
 from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import yaml
-from bs4 import BeautifulSoup
+from bs4 import BeautifulSoup, Tag
 
 LIMIT = 4_000_000  # bytes of a page: its HTML with the images and sounds that it shows
-MEDIA = ("img", "audio", "video", "source")
+MEDIA = "img, audio, video, source, [data-src]"
+SHARED = "link[rel=stylesheet], script"
 # a file name, which Sphinx puts in where a figure has no alternative, describes nothing
 FILE_SUFFIXES = (".png", ".jpg", ".jpeg", ".svg", ".gif", ".webp")
 
@@ -43,10 +45,10 @@ def faults(page: BeautifulSoup) -> list[str]:
     return found + [f"id given twice: {name}" for name, count in ids.items() if count > 1]
 
 
-def targets(page: BeautifulSoup, *tags: str) -> list[tuple[str, str]]:
-    """The files and anchors of this site that a page names, relative to it: links, or what it loads by these tags."""
+def targets(elements: Iterable[Tag]) -> list[tuple[str, str]]:
+    """The files of this site, relative to the page, and the anchors in them that these elements name."""
     found = []
-    for element in page.find_all(tags or ("a", "area")):
+    for element in elements:
         for attribute in ("href", "src", "poster", "data-src"):
             parts = urlsplit(element.get(attribute) or "")
             if (parts.path or parts.fragment) and not parts.scheme and not parts.netloc:
@@ -57,7 +59,7 @@ def targets(page: BeautifulSoup, *tags: str) -> list[tuple[str, str]]:
 def broken(path: Path, page: BeautifulSoup, anchors: dict[Path, set[str]]) -> list[str]:
     """Links of a page to files that are not there, or to anchors that their page lacks."""
     found = []
-    for name, fragment in {*targets(page), *targets(page, *MEDIA, "link", "script")}:
+    for name, fragment in set(targets(page.select(f"a, area, link, script, {MEDIA}"))):
         target = (path.parent / name).resolve() if name else path.resolve()
         if not target.is_file():
             found.append(f"broken link: {name}")
@@ -66,9 +68,9 @@ def broken(path: Path, page: BeautifulSoup, anchors: dict[Path, set[str]]) -> li
     return sorted(found)
 
 
-def weight(path: Path, page: BeautifulSoup, *tags: str) -> int:
-    """Bytes of the files that a page loads by these tags, each counted once."""
-    files = {(path.parent / name).resolve() for name, _ in targets(page, *tags)}
+def weight(path: Path, elements: Iterable[Tag]) -> int:
+    """Bytes of the files that these elements of a page load, each counted once."""
+    files = {(path.parent / name).resolve() for name, _ in targets(elements)}
     return sum(file.stat().st_size for file in files if file.is_file())
 
 
@@ -99,10 +101,10 @@ def main(folder: Path) -> int:
         found = faults(page) + broken(path, page, anchors)
         if name.startswith("notebooks/") and not page.find("a", href=colab(config, name)):
             found.append(f"no button that leads to {colab(config, name)}")
-        size = path.stat().st_size + weight(path, page, *MEDIA)
+        size = path.stat().st_size + weight(path, page.select(MEDIA))
         if size >= LIMIT:
             found.append(f"weighs {size / 1e6:.2f} MB with its images and sounds; the limit is {LIMIT / 1e6:g} MB")
-        heaviest, shared = max(heaviest, (size, name)), max(shared, weight(path, page, "link", "script"))
+        heaviest, shared = max(heaviest, (size, name)), max(shared, weight(path, page.select(SHARED)))
         for fault in found:
             print(f"{name}: {fault}")
         count += len(found)
