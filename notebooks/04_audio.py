@@ -193,8 +193,8 @@ say(text + " The experiments below are about those that are right; the mistakes 
 # %% [markdown]
 # By its own title, the pig is imitated with the mouth, which may excuse the network. The cat is a real one. Levels are
 # as the network gets them: every clip has the same peak. Decibels (dB) are $10 \log_{10}$ of a ratio of powers, so that
-# −20 dB is a tenth of the amplitude. The level beside a player is the root mean square (RMS), relative to full scale. To
-# keep the page light the players hold MP3, checked against the samples: as loud within 0.1 dB, the error 15 dB below.
+# −20 dB is a tenth of the amplitude. The level beside a player is the root mean square (RMS), relative to full scale.
+# The players hold MP3 where it is as loud as the samples within 0.1 dB, with an error at least 15 dB below them.
 
 # %% tags=["hide-input"]
 said = dict.fromkeys([hero, listen[-1], *wrong[:2]])

@@ -60,8 +60,7 @@ curve_steps: int = 16  # steps of the curves of the check
 max_batch: int = 8  # inputs in one pass of the network
 seed: int = 0  # of every random draw
 
-# %%
-import json
+# %% tags=["hide-input"]
 import subprocess
 import sys
 import tempfile
@@ -71,7 +70,7 @@ import numpy as np
 import torch
 from captum.attr import IntegratedGradients
 
-# %%
+# %% tags=["hide-input"]
 import wam
 from wam import adapters, book, controls, data, explorer, inputs, metrics, models, report
 from wam.book import say
@@ -111,13 +110,13 @@ for path in result.save(folder):
     print(path.name)
 
 # %%
-summary = json.loads((folder / "summary.json").read_text())
-print(json.dumps({key: summary[key] for key in ("target", "classes", "scales")}, indent=1))
+print(result)
 
 # %% [markdown]
-# `attributions.safetensors` holds everything: [`wam.load`](../book/api.md) gives back the signed attribution $\gamma$
-# of every coefficient, and from it every map, share and reconstruction. Other wavelets need no second run, because the
-# gradient is linear in them ([chapter 01](01_theory.ipynb)):
+# The numbers are in `summary.json` as well, with every setting. `attributions.safetensors` holds everything:
+# [`wam.load`](../book/api.md) gives back the signed attribution $\gamma$ of every coefficient, and from it every map,
+# share and reconstruction. Other wavelets need no second run, because the gradient is linear in them ([chapter
+# 01](01_theory.ipynb)):
 #
 # ```python
 # e = wam.load("explained/attributions.safetensors")
@@ -140,7 +139,7 @@ curves = {name: metrics.perturbation_curves(network, x, r, **options) for name, 
 rows = [(name, *(float(v[0]) for v in (c.insertion_auc, c.deletion_auc, c.faithfulness))) for name, c in curves.items()]
 book.table(("ranking", "insertion", "deletion", "faithfulness"), rows)
 
-# %%
+# %% tags=["hide-input"]
 ahead, gap = rows[0][3] - rows[1][3], 0.0 if e.completeness_gap is None else float(e.completeness_gap[0])
 change = float(e.score[0]) - (0.0 if e.baseline_score is None else float(e.baseline_score[0]))
 where = "ahead of" if ahead > 0 else "behind"
@@ -281,7 +280,7 @@ explorer.explore(network, data.photographs())
 # Figure 1 of the paper, and its project page, claim one method for every modality. What can be tested is that the same
 # calls ran on all three, and that in each the parts add up to the change of the score.
 
-# %%
+# %% tags=["hide-input"]
 parts = {"image": result, "sound": heard, "volume": seen}
 gaps = {}
 for name, one in parts.items():
@@ -291,7 +290,7 @@ for name, one in parts.items():
 said = ", ".join(f"{name} {value:.1%}" for name, value in gaps.items()) or "no integrated gradients in this run"
 kept = max(gaps.values(), default=1.0) <= 0.05
 
-# %%
+# %% tags=["hide-input"]
 row = {"what": "one method for images, sounds and volumes", "paper": "stated", "here": f"gap of the parts: {said}"}
 row |= {"difference": "one input each; up to 5 % passes", "verdict": "reproduced" if kept else "partly"}
 book.compare([row], where="Fig. 1")

@@ -62,6 +62,14 @@ SAMPLES = {1: 16, 2: 16, 3: 25}
 SECONDS = 5.0
 """How much of a recording is explained, as in chapter 04."""
 
+CAPTIONS = {
+    "explanation": "What was explained, and what matters of it: together, and scale by scale.",
+    "spectrogram": "The sound, with lines around what is kept, and what is kept.",
+    "slices": "Slices through the place that matters most.",
+    "scales": "What matters, by scale; with signs, if they add up to the score: for the class, or against it.",
+}
+"""What is said below each of the figures of a report."""
+
 _NOUNS = {1: "sounds", 2: "images", 3: "volumes"}
 _EMBEDDED = {1: "yamnet", 2: "efficientnet_lite0", 3: "digits3d"}
 
@@ -187,9 +195,9 @@ class Report:
         from wam import book, player
 
         for name, (figure, alt) in self.figures().items():
-            book.figure(figure, alt, f"{self.model}: {name}")
+            book.figure(figure, alt, CAPTIONS[name])
         if sounds := self.sounds():
-            player.players(sounds, self.rate, "What was explained, and what matters of it.")
+            player.players(sounds, self.rate, "To listen to: what was explained, and what matters of it.")
 
     def summary(self) -> dict[str, Any]:
         """All numbers, of JSON's types: what ``summary.json`` holds."""

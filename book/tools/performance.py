@@ -71,7 +71,9 @@ def _chapters(executed: Mapping[Path, Mapping[str, Any]]) -> list[str]:
         time = duration(known[name]) if name in known else "–"
         profile = (run.get("parameters") or {}).get("profile", PROFILES[0])
         rows.append([f"[{title}](../notebooks/{name})", time, profile, (run.get("start_time") or "–")[:10]])
-    total = f"Together {duration(sum(known.values()))}, one after the other; building the pages comes on top."
+    total = (
+        f"Together {duration(sum(known.values()))}, less where two ran side by side; building the pages comes on top."
+    )
     head = ("chapter", "executed in", "profile", "date")
     return ["## This site", "", *_table(head, rows), "", total]
 
