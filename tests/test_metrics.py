@@ -482,7 +482,7 @@ def test_explanations_of_something_else_are_named():
     ):
         with pytest.raises(ValueError, match=message):
             metrics.perturbation_curves(model, x, broken)
-    with pytest.raises(ValueError, match="the explanation is on meta and the input on cpu"):
+    with pytest.raises(ValueError, match="the explanation is on meta, the input on cpu: use"):
         metrics.perturbation_curves(model, x, replace(e, coefficients=e.coefficients.to("meta")))
     for wrong in ("abc", {"a": e}, None):
         with pytest.raises(TypeError, match="expected an explanation"):
