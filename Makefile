@@ -25,6 +25,7 @@ SMOKE := build/smoke-site
 
 # backwards: the long ones are among the last, and begin first
 CHAPTERS := $(patsubst notebooks/%.py,%,$(shell ls -r notebooks/*.py))
+SOURCES := $(CHAPTERS:%=build/sources/%.py)
 EXECUTED := $(CHAPTERS:%=$(SITE)/notebooks/%.ipynb)
 PACKAGE := $(wildcard wam/*.py wam/*.json)
 PAGES := _config.yml _toc.yml CHANGELOG.md CONTRIBUTING.md \
@@ -39,8 +40,13 @@ GALLERY := $(SITE)/book/generated/gallery.html
 .DELETE_ON_ERROR:
 .SECONDARY:
 
+# a chapter that is executed alone gets all cores
 book:
-	@OMP_NUM_THREADS=$$(( ($(CORES) + $(JOBS) - 1) / $(JOBS) )) $(MAKE) --no-print-directory -j $(JOBS) pages
+	@$(MAKE) --no-print-directory -s build/inputs $(SOURCES)
+	@stale=$$(for c in $(CHAPTERS); do e=$(SITE)/notebooks/$$c.ipynb; \
+	    [ $$e -nt build/inputs ] && [ $$e -nt build/sources/$$c.py ] || echo $$c; done | wc -l); \
+	  jobs=$$(( stale == 1 ? 1 : $(JOBS) )); \
+	  OMP_NUM_THREADS=$$(( ($(CORES) + jobs - 1) / jobs )) $(MAKE) --no-print-directory -j $(JOBS) pages
 	@echo "the book is in $(HTML)/index.html; to read it with its search: make serve"
 
 pages: $(HTML)/.complete
