@@ -169,7 +169,8 @@ def test_cost_is_measured(path):
 
 def test_every_page_is_in_the_contents():
     contents = yaml.safe_load((ROOT / "_toc.yml").read_text())
-    listed = [contents["root"], *(c["file"] for part in contents["parts"] for c in part["chapters"])]
+    chapters = [chapter for part in contents["parts"] for chapter in part["chapters"]]
+    listed = [contents["root"], *(c["file"] for chapter in chapters for c in (chapter, *chapter.get("sections", ())))]
     pages = [p.relative_to(ROOT).with_suffix("").as_posix() for p in [*NOTEBOOKS, *(ROOT / "book").glob("*.md")]]
     assert sorted(listed) == sorted(pages)
 
