@@ -18,11 +18,12 @@ FRONT_PAGE = """<!DOCTYPE html>
 """
 
 
-# What the theme and Sphinx write, and what it should be: the roles of a list, and the sidebar as a landmark.
+# What the theme and Sphinx write, and what it should be: roles of a list, the sidebar as a landmark, a name.
 MENDED = {
     'role="doc-biblioentry"': 'role="listitem"',
     '<div class="bd-sidebar-primary bd-sidebar">': '<div class="bd-sidebar-primary bd-sidebar" role="navigation" '
     'aria-label="Book">',
+    '<summary><span class="toctree-toggle"': '<summary aria-label="Pages below"><span class="toctree-toggle"',
 }
 
 
