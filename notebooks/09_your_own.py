@@ -186,10 +186,10 @@ seen.show()
 # | a model and its processor, in memory | `adapters.huggingface(model, processor)` |
 # | an `nn.Module` | as it is, with `wam.integrated_gradients`; or [`adapters.wrap`](../book/api.md) |
 #
-# The first two bring their own preprocessing and class names. Names that do not exist are answered by the nearest that
-# do:
+# The first three bring their own preprocessing and class names. Names that do not exist are answered by the nearest
+# ones that do:
 
-# %% tags=["raises-exception"]
+# %%
 try:
     models.load("efficientnet_lite")
 except ValueError as error:
