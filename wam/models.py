@@ -212,7 +212,7 @@ def load(
     ------
     ValueError
         Unknown name (near names are suggested), or a file of weights that does not fit; and as
-        :func:`wam.adapters.timm_model` and :func:`wam.adapters.huggingface`.
+        :func:`wam.adapters.timm_model` and :func:`wam.huggingface.classifier`.
     ImportError
         ``hf:owner/name`` without ``transformers``.
     FileNotFoundError
@@ -253,10 +253,10 @@ def load(
 
 def _elsewhere(name: str, ours: Iterable[str]) -> Callable:
     """The builder of a model of timm or of Hugging Face, or an error with near names of ours and of timm's."""
-    from wam import adapters
+    from wam import adapters, huggingface
 
     if isinstance(name, str) and name.startswith("hf:"):
-        return lambda name, trained: adapters.huggingface(name.removeprefix("hf:"), pretrained=trained)
+        return lambda name, trained: huggingface.classifier(name.removeprefix("hf:"), pretrained=trained)
     theirs = timm.list_models() + timm.list_pretrained()
     if name in theirs:
         return adapters.timm_model

@@ -217,10 +217,15 @@ def main(template: str, folder: str, out: str) -> None:
     pages = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(Path(folder).glob("*.json"))]
     if not pages:
         raise ValueError(f"no results in {folder}: run the chapters first (make execute)")
+    fill(template, MARK, page(load(), pages), out)
+
+
+def fill(template: str, mark: str, content: str, out: str) -> None:
+    """Write the page `template` to `out`, with `content` in the place of `mark`."""
     text = Path(template).read_text(encoding="utf-8")
-    if MARK not in text:
-        raise ValueError(f"{template} has no line {MARK}, in whose place the ledger would go")
-    text = text.replace(MARK, page(load(), pages))
+    if mark not in text:
+        raise ValueError(f"{template} has no line {mark}, in whose place the results would go")
+    text = text.replace(mark, content)
     files.replace(Path(out), lambda scratch: scratch.write_text(text, encoding="utf-8"))
 
 

@@ -13,8 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from chapters import PROFILES, duration
-from ledger import cell
-from wam import files
+from ledger import cell, fill
 
 MARK = "<!-- performance -->"
 LONG = 10  # rows; a longer table is folded
@@ -125,11 +124,7 @@ def _table(head: Iterable[str], rows: Iterable[Iterable[str]]) -> list[str]:
 
 def main(template: str, results: str, notebooks: str, out: str) -> None:
     """Write `template` to `out`, with the measurements in the place of its mark."""
-    text = Path(template).read_text(encoding="utf-8")
-    if MARK not in text:
-        raise ValueError(f"{template} has no line {MARK}, in whose place the measurements would go")
-    text = text.replace(MARK, page(Path(results), Path(notebooks)))
-    files.replace(Path(out), lambda scratch: scratch.write_text(text, encoding="utf-8"))
+    fill(template, MARK, page(Path(results), Path(notebooks)), out)
 
 
 if __name__ == "__main__":
