@@ -269,7 +269,7 @@ def test_help_and_version_without_torch():
 
 
 def test_defaults_in_the_help_are_the_real_ones(capsys):
-    from wam import report
+    from wam import preparation, report
 
     with pytest.raises(SystemExit, match="0"):
         cli.main(["explain", "--help"])
@@ -278,7 +278,7 @@ def test_defaults_in_the_help_are_the_real_ones(capsys):
     assert "haar, or sym8 for sounds" in text and "default: 3, or 5 for sounds" in text
     assert report.STEPS == {1: 16, 2: 64, 3: 16} and "default: 64, or 16 for sounds and volumes" in text
     assert report.SAMPLES == {1: 16, 2: 16, 3: 25} and "default: 16, or 25 for volumes" in text
-    assert report.SECONDS == 5 and "default: at most 5" in text
+    assert preparation.SECONDS == 5 and "default: at most 5" in text
 
 
 # wam fetch, wam models

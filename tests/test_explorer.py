@@ -276,7 +276,7 @@ def test_a_photograph_and_a_recording_of_your_own(clips, tmp_path):
     upload(e, "tone.wav", stereo.write(tmp_path / "tone.wav").read_bytes())
     assert alts(e) and e.controls["example"].label == "tone.wav"
     _, _, x = e._source.explained(0, 2, "haar", 1, METHODS[0])
-    assert x.shape == (1, 1, 16000), "mono, at the rate of the model, as long as the other sounds"
+    assert x.shape == (1, 1, 48000), "mono, at the rate of the model"
 
 
 @pytest.fixture

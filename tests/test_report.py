@@ -16,7 +16,7 @@ from PIL import Image
 from torch import nn
 
 import wam
-from wam import adapters, book, data, models, player, plots, report
+from wam import adapters, book, data, models, player, plots, preparation, report
 from wam.clips import Clip
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -61,7 +61,7 @@ def test_defaults_are_those_of_the_chapters():
         assert report.STEPS[ndim] >= int(said["steps"])
         assert report.SAMPLES[ndim] == int(said["samples" if ndim > 1 else "steps"])
     assert float(re.search(r"^seconds: float = (\S+)", (ROOT / "notebooks/04_audio.py").read_text(), re.M)[1]) == 5
-    assert report.SECONDS == 5
+    assert preparation.SECONDS == 5
 
 
 def test_the_explanation_is_that_of_the_method(photograph, recording, volume):

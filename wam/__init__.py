@@ -84,6 +84,7 @@ _ON_DEMAND = (
     "pictures",
     "player",
     "plots",
+    "preparation",
     "protocol",
     "quadrature",
     "quantiles",

@@ -21,22 +21,18 @@ from typing import Any
 
 from IPython.display import display
 from matplotlib.figure import Figure
-from PIL import ImageOps
 from torch import Tensor
-from torchvision.transforms.functional import to_tensor
 
 from wam import attribution, book, inputs, plots, voxels
 from wam.audio import levelled
 from wam.checks import positive
-from wam.classifier import Classifier
-from wam.clips import Clip
 from wam.cubes import proportions, solid
-from wam.data import LabelledImage, LabelledSound
 from wam.examples import Examples
 from wam.explanation import Explanation, in_frame
 from wam.frames import Pixel, Wavelet
 from wam.player import markup
 from wam.plots import _percent
+from wam.preparation import dimensions, prepared
 from wam.quadrature import RULES
 from wam.spectrograms import comparison, share
 
@@ -75,8 +71,8 @@ def explore(
     models
         A classifier of :func:`wam.models.load`, or several of one dimension; they are put in evaluation mode.
     examples
-        Images, sounds, or :class:`wam.examples.Examples`, as the classifiers take them; tensors ``(1, channels,
-        *spatial)`` go to the model as they are. A mapping names them.
+        Images, sounds, or :class:`wam.examples.Examples`, prepared by :func:`wam.preparation.prepared`; tensors ``(1,
+        channels, *spatial)`` go to the model as they are. A mapping names them.
     wavelets
         The wavelets that are proposed, the first one at the start; :data:`WAVELETS` by default.
     levels
@@ -322,29 +318,13 @@ class _Source:
                 example = inputs.read(path)
             except ValueError as error:
                 raise ValueError(str(error).replace(f"{folder}{os.sep}", "")) from None
-        kind = 1 if isinstance(example, Clip) else 3 if isinstance(example, Tensor) else 2
-        if kind != self.ndim:
+        if (kind := dimensions(example)) != self.ndim:
             raise ValueError(f"{name} is a kind of {_KINDS[kind][0]}; choose one of {_KINDS[self.ndim][0]}")
-        if kind == 1:
-            example = example.fit(max(_raw(other).seconds for other in self.examples))
-        if kind == 2 and isinstance(self.models[0], Classifier):  # of small pictures, of one size
-            channels, high, wide = self._prepared(0, 0).shape[1:]
-            example = to_tensor(ImageOps.fit(example.convert("L" if channels == 1 else "RGB"), (wide, high)))
-        self.examples.append(example[None] if isinstance(example, Tensor) else example)
+        self.examples.append(example)
         self.names.append(name)
 
     def _prepare(self, model: int, example: int) -> Tensor:
-        network, raw = self.models[model], _raw(self.examples[example])
-        if isinstance(raw, Tensor):
-            return raw.to(next(network.parameters()))
-        return network.prepare(raw.mono().resample(network.rate) if isinstance(raw, Clip) else raw)
-
-
-def _raw(example: Any) -> Any:
-    """The image or the sound itself, of one with a label."""
-    if isinstance(example, LabelledSound):
-        return example.clip
-    return example.image if isinstance(example, LabelledImage) else example
+        return prepared(self.models[model], self.examples[example])[0]
 
 
 def _draw(model: Any, e: Explanation, x: Tensor, kept: float, small: bool = False) -> tuple[Figure, str]:

@@ -20,7 +20,7 @@ import soundfile
 import torch
 from matplotlib import rc_context
 from matplotlib.figure import Figure
-from PIL import Image, ImageOps
+from PIL import Image
 from torch import Tensor
 
 from wam import __version__, charts, plots, spectrograms, voxels
@@ -28,15 +28,12 @@ from wam.attribution import integrated_gradients, saliency, smoothgrad
 from wam.audio import levelled
 from wam.checks import finite
 from wam.clips import Clip
-from wam.examples import Examples
 from wam.explanation import Explanation
 from wam.files import replace_all
 from wam.frames import Wavelet
-from wam.picture_models import LENET5, PictureClassifier
-from wam.pictures import Pictures
+from wam.preparation import prepared
 from wam.scoring import frozen, scores
 from wam.sound_models import SoundClassifier
-from wam.sounds import LabelledSound
 
 __all__ = ["METHODS", "Report", "explain"]
 
@@ -59,8 +56,6 @@ STEPS = {1: 16, 2: 64, 3: 16}
 SAMPLES = {1: 16, 2: 16, 3: 25}
 """Noisy copies of SmoothGrad, as in those chapters."""
 
-SECONDS = 5.0
-"""How much of a recording is explained, as in chapter 04."""
 
 CAPTIONS = {
     "explanation": "What was explained, and what matters of it: together, and scale by scale.",
@@ -69,9 +64,6 @@ CAPTIONS = {
     "scales": "What matters, by scale; with signs, if they add up to the score: for the class, or against it.",
 }
 """What is said below each of the figures of a report."""
-
-_NOUNS = {1: "sounds", 2: "images", 3: "volumes"}
-_EMBEDDED = {1: "yamnet", 2: "efficientnet_lite0", 3: "digits3d"}
 
 
 @dataclass(frozen=True, eq=False)
@@ -327,9 +319,7 @@ def explain(
         A classifier of :func:`wam.models.load` or :mod:`wam.adapters`.
     example
         What :func:`wam.inputs.read` returns, an example of :mod:`wam.data`, or a tensor ``(1, channels, *spatial)`` as
-        the model takes it. A photograph is prepared by the model (for classifiers of small pictures: cut out in the
-        middle and shrunk). A recording is made mono, brought to the model's rate, cut to the stretch of ``seconds``
-        with the most energy, repeated where the model needs more, and divided by its peak.
+        the model takes it; :func:`wam.preparation.prepared` says what is done with it.
     method
         ``"integrated_gradients"`` or ``"ig"``, ``"smoothgrad"`` or ``"sg"``, ``"saliency"`` or ``"grad"``.
     wavelet, levels
@@ -341,7 +331,7 @@ def explain(
     steps, samples
         Gradients of integrated gradients (:data:`STEPS`), and of SmoothGrad (:data:`SAMPLES`).
     seconds
-        How much of a recording is explained; by default :data:`SECONDS` at most.
+        How much of a recording is explained; by default :data:`wam.preparation.SECONDS` at most.
     seed
         Of SmoothGrad's noise.
     max_batch
@@ -370,7 +360,7 @@ def explain(
     if not 0 < top <= 1:
         raise ValueError(f"top, the share of the coefficients kept, must be above 0 and at most 1, got {top!r}")
     began, ndim, function = time.perf_counter(), model.ndim, METHODS[method]
-    x, how = _prepared(model, example, seconds)
+    x, how = prepared(model, example, seconds)
     name, most = FRAMES[ndim]
     frame = Wavelet(wavelet or name, most if levels is None else levels, ndim)
     if levels is None:
@@ -402,51 +392,6 @@ def explain(
         settings={"wavelet": frame.name, "levels": frame.levels, **how},
         seconds={"prediction": middle - began, "explanation": time.perf_counter() - middle},
     )
-
-
-def _prepared(model: Any, example: Any, seconds: float | None) -> tuple[Tensor, dict[str, Any]]:
-    """The batch of one that the model takes, and how it was made of the example."""
-    ndim, like = model.ndim, next(model.parameters(), torch.empty(0))
-    if isinstance(example, Tensor) and example.ndim == ndim + 2:
-        if len(example) != 1:
-            raise ValueError(f"one example is explained, got a batch of {len(example)}: take x[:1]")
-        return example.to(like), {}
-    if isinstance(example, Examples) and len(example) != 1:
-        raise ValueError(f"one example is explained, got {len(example)}: take examples[:1]")
-    example = example.clip if isinstance(example, LabelledSound) else example
-    example = getattr(example, "image", example)  # of a labelled image
-    kind = 1 if isinstance(example, Clip) else 2 if isinstance(example, Image.Image | Pictures) else 3
-    if kind != ndim:
-        what = {1: "a recording", 2: "an image"}.get(kind, "a volume" if isinstance(example, Tensor | Examples) else "")
-        raise TypeError(
-            f"{model.name} explains {_NOUNS[ndim]}, got {what or type(example).__name__}"
-            + (f": choose a model of {_NOUNS[kind]}, such as {_EMBEDDED[kind]}" if what else "")
-        )
-    if ndim == 1:
-        clip = example.mono().resample(model.rate)
-        length = max(min(clip.seconds, SECONDS) if seconds is None else seconds, model.minimum / model.rate)
-        return model.prepare(clip.fit(length).normalised()), {"seconds explained": length, "rate": model.rate}
-    if ndim == 2:
-        return model.prepare(_shrunk(model, example) if isinstance(model, PictureClassifier) else example), {}
-    if isinstance(example, Tensor) and getattr(model, "transform", None) is None:
-        low, high = float(example.min()), float(example.max())
-        if low < 0 or high > 1:
-            raise ValueError(
-                f"{model.name} takes volumes with values from 0 to 1, got {low:g} to {high:g}: scale them first, say "
-                "(v - v.min()) / (v.max() - v.min()), or as its training data were"
-            )
-        return example[None].to(like), {}
-    return model.prepare(example), {}
-
-
-def _shrunk(model: PictureClassifier, image: Image.Image | Pictures) -> Pictures:
-    """A photograph as the small picture that this classifier takes: white on black digits, or 32 x 32 pixels in RGB."""
-    if isinstance(image, Pictures):
-        return image
-    side = 28 if model.name.partition(" ")[0] in LENET5 else 32
-    small = ImageOps.fit(image.convert("RGB" if model.channels == 3 else "L"), (side, side), Image.Resampling.LANCZOS)
-    values = torch.from_numpy(np.array(small)).view(1, side, side, -1).permute(0, 3, 1, 2).contiguous()
-    return Pictures(values, 255, torch.zeros(1, dtype=torch.int64), ("",), "an image of yours")
 
 
 def _picture(model: Any, x: Tensor) -> np.ndarray:
