@@ -5,11 +5,6 @@ import torch
 from torch import nn
 
 
-@pytest.fixture(autouse=True)
-def seeded():
-    torch.manual_seed(0)
-
-
 class Recorder(nn.Module):
     """A smooth non-linear classifier that evaluates samples one by one and remembers its inputs."""
 
