@@ -4,10 +4,10 @@ import captum.attr
 import numpy as np
 import pytest
 import torch
-from conftest import linear
 from torch import nn
 
 import wam
+from probes import linear
 from wam import quadrature
 
 FRAMES = [

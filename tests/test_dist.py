@@ -13,10 +13,10 @@ from pathlib import Path
 
 import pytest
 from packaging.requirements import Requirement
-from test_repository import ADDRESS, CONFIG, PROJECT, ROOT
 
 import colab
 import wam
+from test_repository import ADDRESS, CONFIG, PROJECT, ROOT
 
 BUILD = "from setuptools import build_meta; build_meta.build_{kind}({out!r})"
 

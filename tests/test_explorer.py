@@ -14,9 +14,9 @@ import torch
 from ipywidgets import Box
 from nbclient import NotebookClient
 from PIL import Image
-from test_book import Page
 
 import wam
+from test_book import Page
 from wam import attribution, book, data, explorer, inputs, models
 from wam.clips import Clip
 from wam.explorer import METHODS, SHARES, explore

@@ -3,12 +3,12 @@
 import captum.attr
 import pytest
 import torch
-from conftest import Recorder, linear
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 import wam
+from probes import Recorder, linear
 from wam import controls, layers, quadrature, released, scoring
 
 SHAPES = {1: (2, 16), 2: (2, 6, 8), 3: (1, 4, 4, 6)}

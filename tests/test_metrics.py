@@ -5,13 +5,13 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from conftest import linear
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage, stats
 from torch import nn
 
 import wam
+from probes import linear
 from wam import controls, data, fidelity, metrics, models, perturbation
 from wam.protocol import EQUATIONS, RELEASED, RELEASED_SOUND, Protocol, conventions
 

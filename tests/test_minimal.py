@@ -7,12 +7,12 @@ from dataclasses import replace
 import pandas as pd
 import pytest
 import torch
-from conftest import Recorder, linear
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
 import wam
+from probes import Recorder, linear
 from wam import data, metrics, minimal, models, pareto, perturbation
 
 CASES = {

@@ -15,10 +15,10 @@ import numpy as np
 import pytest
 import torch
 from PIL import Image
-from test_volumes import Opens
 from torchvision.datasets import CIFAR10
 
 import wam.data
+from test_volumes import Opens
 from wam import assets, pictures
 from wam.assets import AssetError
 from wam.examples import Examples, count

@@ -9,11 +9,11 @@ import sys
 import pytest
 import torch
 from safetensors import safe_open
-from test_sounds import write_esc50
-from test_volumes import arrays, write
 from torch.nn.functional import cross_entropy
 
 import wam.models
+from test_sounds import write_esc50
+from test_volumes import arrays, write
 from wam import picture_models, pictures, recipes, volume_models, volumes
 from wam.adversarial import robust_accuracy
 from wam.audio import Clip

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 import torch
-from conftest import linear
 
 import wam
+from probes import linear
 from wam import metrics, released
 from wam.attribution import NOISE
 

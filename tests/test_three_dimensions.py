@@ -10,13 +10,13 @@ import numpy as np
 import pytest
 import pywt
 import torch
-from conftest import linear
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 from torch.nn import functional as F
 
 import wam
+from probes import linear
 from wam import baselines, controls, metrics
 from wam.frames import MODES
 from wam.volume_models import VolumeClassifier, VoxelCNN, resnet18_3d
