@@ -13,7 +13,7 @@ from torch import nn
 from transformers.modeling_outputs import ImageClassifierOutput
 
 import wam
-from wam import adapters, huggingface, models
+from wam import adapters, huggingface, image_models, models
 from wam.clips import Clip
 from wam.front_ends import FilterBank, Standardised
 
@@ -276,19 +276,19 @@ def test_any_timm_model(photographs):
 
 def test_class_names_of_timms_other_label_sets():
     for classes, index, name in ((11821, 5, "food"), (21841, 5, "food"), (21843, 5, "food"), (7, 5, "class 5")):
-        model = adapters.from_timm("x", timm.create_model("test_vit", num_classes=classes), pretrained=False)
+        model = image_models.from_timm("x", timm.create_model("test_vit", num_classes=classes), pretrained=False)
         assert len(model.categories) == classes
         if classes != 7:
             info = timm.data.ImageNetInfo(timm.data.infer_imagenet_subset(model.network))
             name = info.index_to_description(index).split(",")[0]
         assert model.categories[index] == name
     with pytest.raises(ValueError, match="encoder without classes"):
-        adapters.from_timm("x", timm.create_model("test_vit", num_classes=0))
+        image_models.from_timm("x", timm.create_model("test_vit", num_classes=0))
 
 
 def test_timm_names_that_are_wrong():
     with pytest.raises(ValueError, match=r"no model 'resnet18.a1_in1'; did you mean .*resnet18.a1_in1k"):
-        adapters.timm_model("resnet18.a1_in1")
+        image_models.timm_model("resnet18.a1_in1")
     with pytest.raises(ValueError, match="timm publishes no weights for 'botnet50ts_256'"):
         models.load("botnet50ts_256")
 
@@ -356,6 +356,12 @@ def test_sounds_and_volumes_and_grey_images():
     torch.testing.assert_close(x, torch.full((1, 1, 28, 28), (1 - 0.13) / 0.31))
     np.testing.assert_allclose(model.display(x), np.ones((1, 28, 28, 3)), atol=1e-6)
     first_gradient(model, x)
+
+
+def test_a_normalisation_may_be_an_array_or_a_tensor():
+    flat = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 2))
+    model = adapters.wrap(flat, ndim=2, input_size=(8, 8), mean=np.full(3, 0.5), std=torch.full((3,), 0.25))
+    torch.testing.assert_close(model.prepare(Image.new("RGB", (8, 8), "white")), torch.full((1, 3, 8, 8), 2.0))
 
 
 def test_what_does_not_fit_is_named():

@@ -353,6 +353,7 @@ BAD = {
     "frame text": (lambda x: {"frame": "haar"}, TypeError, "frame must be a frame.*'haar'"),
     "model": (lambda x: {"model": None}, TypeError, "model must be a module or a function"),
     "max_batch bool": (lambda x: {"max_batch": True}, ValueError, "got True"),
+    "max_batch truth": (lambda x: {"max_batch": torch.tensor(True)}, ValueError, "integer of at least 1.*True"),
     "no classes": (lambda x: {"model": lambda v: v.flatten(1)[:, :0]}, ValueError, r"got \(3, 0\)"),
     "nan gradient": (lambda x: {"model": lambda v: (v - v).sqrt().sum((2, 3))}, ValueError, "gradient of samples"),
 }
@@ -395,3 +396,17 @@ def test_bad_settings_name_the_value_and_the_fix(method, arguments, message, rec
         method(recorder(*SHAPE), inputs(), 0, frame=FRAMES[0], **arguments)
     with pytest.raises(TypeError, match="must be a number or a tensor, got 'black'"):
         wam.integrated_gradients(recorder(*SHAPE), inputs(), 0, frame=FRAMES[0], baseline="black")
+
+
+@pytest.mark.parametrize("number", [0.1, [0.1], np.array([0.1]), torch.tensor([[0.1]], dtype=torch.float64)])
+def test_a_baseline_of_one_number_is_recorded_as_a_number(number, recorder):
+    e = wam.integrated_gradients(recorder(*SHAPE), inputs(), 0, frame=FRAMES[0], steps=2, baseline=number)
+    assert e.settings["baseline"] == 0.1
+
+
+@pytest.mark.parametrize("method", [wam.saliency, wam.smoothgrad, wam.integrated_gradients])
+def test_an_explanation_keeps_its_target_when_the_labels_change(method, recorder):
+    labels = torch.tensor([1, 0, 2])
+    e = method(recorder(*SHAPE), inputs(), labels, frame=FRAMES[0])
+    labels += 1
+    assert e.target.tolist() == [1, 0, 2]

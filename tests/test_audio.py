@@ -320,6 +320,10 @@ def test_noise_needs_a_sound_and_a_ratio():
     for snr_db in (math.nan, -1000, "0"):
         with pytest.raises(ValueError, match="snr_db must be a number of decibels from -300 to 300, got"):
             add_noise(Clip(torch.ones(9), RATE), snr_db)
+    clip = Clip(torch.ones(9), RATE)
+    assert torch.equal(add_noise(clip, seed=np.int64(3)).samples, add_noise(clip, seed=3).samples)
+    with pytest.raises(ValueError, match="seed must be an integer of at least 0, got -1"):
+        add_noise(clip, seed=-1)
 
 
 def test_overlap_is_the_sum_of_the_normalised_clips():

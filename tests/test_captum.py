@@ -196,7 +196,7 @@ def test_bad_arguments_are_named(net, x):
     with pytest.raises(TypeError, match="frame must be a frame"):
         WaveletAttribution(net, "haar")
     explainer = WaveletAttribution(net, HAAR)
-    with pytest.raises(ValueError, match="domain must be 'input' or 'coefficients', got 'wavelet'"):
+    with pytest.raises(ValueError, match="unknown domain 'wavelet'; choose one of input, coefficients"):
         explainer.attribute(x, target=0, domain="wavelet")
     with pytest.raises(ValueError, match="take 'quadratic' here"):
         explainer.attribute(x, target=0, nodes="adaptive")

@@ -144,7 +144,7 @@ def test_settings_that_are_impossible(here, capsys):
         (["--target", "4"], "there is no class 4: the model has classes 0 to 3"),
         (["--device", "abacus"], "device 'abacus' cannot be used"),
         (["--model", "mobilenet_v3"], "mobilenet"),
-        (["--model", "yamnet"], "yamnet explains sounds, and the file is one of images"),
+        (["--model", "yamnet"], "yamnet explains sounds, got an image: choose a model of images, such as"),
         (["--model", "kumar_esc50"], "weights"),
         (["--model", "nowhere.py:network"], "there is no file nowhere.py"),
         (["--model", "mine.py:networ"], "mine.py has no function 'networ'; it has Net, network, slow, nothing, broken"),
@@ -153,6 +153,8 @@ def test_settings_that_are_impossible(here, capsys):
     ]:
         assert said in failing([*mine, *arguments], capsys)
         assert not Path("out").exists()
+    said = "mobilenet_v2 explains images, got a volume: choose a model of volumes, such as digits3d"
+    assert said in failing(["explain", "cube.npy", "--model", "mobilenet_v2", "--out", "out"], capsys)
 
 
 @pytest.mark.parametrize(
@@ -269,15 +271,15 @@ def test_help_and_version_without_torch():
 
 
 def test_defaults_in_the_help_are_the_real_ones(capsys):
-    from wam import preparation, report
+    from wam import methods, preparation
 
     with pytest.raises(SystemExit, match="0"):
         cli.main(["explain", "--help"])
     text = " ".join(capsys.readouterr().out.split())
-    assert report.FRAMES == {1: ("sym8", 5), 2: ("haar", 3), 3: ("haar", 3)}
+    assert methods.FRAMES == {1: ("sym8", 5), 2: ("haar", 3), 3: ("haar", 3)}
     assert "haar, or sym8 for sounds" in text and "default: 3, or 5 for sounds" in text
-    assert report.STEPS == {1: 16, 2: 64, 3: 16} and "default: 64, or 16 for sounds and volumes" in text
-    assert report.SAMPLES == {1: 16, 2: 16, 3: 25} and "default: 16, or 25 for volumes" in text
+    assert methods.STEPS == {1: 16, 2: 64, 3: 16} and "default: 64, or 16 for sounds and volumes" in text
+    assert methods.SAMPLES == {1: 16, 2: 16, 3: 25} and "default: 16, or 25 for volumes" in text
     assert preparation.SECONDS == 5 and "default: at most 5" in text
 
 
@@ -288,7 +290,7 @@ def test_fetch(capsys, monkeypatch, tmp_path):
     assert cli.main(["fetch", "images"]) == 0
     assert "images: 20 labelled ImageNet photographs" in capsys.readouterr().out
     line = failing(["fetch", "image"], capsys)
-    assert "nothing called 'image'; did you mean images" in line and all(name in line for name in CATALOGUE)
+    assert "nothing called 'image'; did you mean 'images'?" in line and all(name in line for name in CATALOGUE)
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(tmp_path))
@@ -312,3 +314,10 @@ def test_models(capsys):
     assert cli.main(["models", "deit_tiny"]) == 0
     assert "deit_tiny_patch16_224.fb_in1k" in capsys.readouterr().out.splitlines()
     assert "no pretrained model with 'no_such'" in failing(["models", "no_such"], capsys)
+
+
+def test_modules_that_the_documentation_runs_are_programs():
+    root = Path(wam.__file__).parents[1]
+    texts = [path.read_text() for path in (*root.glob("*.md"), *root.glob("book/*.md"), *root.glob("wam/*.py"))]
+    named = {name for text in texts for name in re.findall(r"python -m wam\.(\w+)", text)}
+    assert named == {name for name in named if "__main__" in (root / "wam" / f"{name}.py").read_text()} == {"recipes"}

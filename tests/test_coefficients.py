@@ -56,8 +56,11 @@ def test_arithmetic():
     assert z.to(torch.float32).dtype == torch.float32 and len(z) == 2
     for result, expected in [(1 - z, 1 - flat), (np.float32(2) * z, 2 * flat), (z[np.int64(1)], flat[1:])]:
         torch.testing.assert_close(result.pack()[0], expected)
-    with pytest.raises(IndexError):
-        z[2]
+    for wrong in (2, -3, [0, 2], torch.tensor([True, False, True])):
+        with pytest.raises(IndexError):
+            z[wrong]
+    with pytest.raises(TypeError, match="integers, a slice or a mask, not 0.5"):
+        z[0.5]
     with pytest.raises(ValueError, match="different layouts"):
         z + coefficients(2, "haar")
 
@@ -72,6 +75,17 @@ def test_containers_cannot_be_changed():
         wam.Coefficients({}, (1,))
     with pytest.raises(ValueError, match="of one dtype"):
         wam.Coefficients({(0, "a"): torch.ones(1, 1, 2), (1, "b"): torch.ones(2, 1, 2)}, (4,))
+    with pytest.raises(ValueError, match="of one dtype; they differ or are short"):
+        wam.Coefficients({(0, "a"): torch.ones(1, 1, 2), (1, "b"): torch.ones(1, 1)}, (4,))
+
+
+@pytest.mark.parametrize("several", [list, tuple, np.array, torch.tensor])
+def test_samples_are_chosen_by_indices_and_by_masks(several):
+    """A mask of booleans is not read as the indices 0 and 1."""
+    z = wam.Pixel().analysis(torch.arange(4.0).view(4, 1, 1))
+    for chosen, expected in (([False, True, False, True], [1, 3]), ([3, -4], [3, 0]), ([False] * 4, []), ([2], [2])):
+        assert z[several(chosen)].pack()[0].flatten().tolist() == expected
+    assert len(z[several([])]) == 0
 
 
 @pytest.mark.parametrize("name", ["haar", "db4"])

@@ -202,6 +202,13 @@ def test_other_seeds_permute_otherwise():
         (controls.magnitude, {"baseline": "black"}, TypeError, "must be a number or a tensor, got 'black'"),
         (controls.magnitude, {"baseline": torch.zeros(5)}, ValueError, r"\(5,\), which does not broadcast"),
         (controls.magnitude, {"baseline": float("nan")}, ValueError, "the baseline holds NaN"),
+        (
+            controls.oracle,
+            {"target": torch.ones(1, 2, 7, 8)},
+            ValueError,
+            r"shape of the input, \(3, 2, 7, 8\), got \(1,",
+        ),
+        (controls.oracle, {"target": torch.ones(3, 1, 7, 8)}, ValueError, r"got \(3, 1, 7, 8\)"),
     ],
 )
 def test_bad_settings_name_the_value_and_the_limit(control, arguments, error, message):

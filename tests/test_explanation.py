@@ -78,8 +78,8 @@ def test_reconstructions_keep_the_most_important_coefficients(recorder):
     kept = z * (importance >= threshold[:, None]).view_as(z)
     spec = e.coefficients.pack()[1]
     torch.testing.assert_close(e.reconstruct(0.2), e.frame.synthesis(wam.Coefficients.unpack(kept, spec)))
-    for fraction in (-0.1, 1.01, float("nan")):
-        with pytest.raises(ValueError, match="between 0 and 1"):
+    for fraction in (-0.1, 1.01, float("nan"), "half"):
+        with pytest.raises(ValueError, match="fraction must be a number from 0 to 1, got"):
             e.reconstruct(fraction)
 
 
@@ -167,6 +167,7 @@ def test_copies_pickles_and_indices(recorder):
     for index in (np.int64(1), torch.tensor(1), -2):
         assert torch.equal(e[index].score, e.score[1:2]) and len(e[index].attributions) == 1
     assert torch.equal(e[::-1].score, e.score.flip(0)) and torch.equal(e[[2, 0]].score, e.score[[2, 0]])
+    assert torch.equal(e[e.score > e.score.min()].score, e.score[e.score > e.score.min()])
     assert e.to(torch.float32).target.dtype == torch.int64 and e.to(torch.float32).score.dtype == torch.float32
     with pytest.raises(IndexError):
         e[3]

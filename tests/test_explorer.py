@@ -17,7 +17,7 @@ from PIL import Image
 
 import wam
 from test_book import Page
-from wam import attribution, book, data, explorer, inputs, models
+from wam import attribution, book, data, explorer, inputs, models, source
 from wam.clips import Clip
 from wam.explorer import METHODS, SHARES, explore
 
@@ -86,8 +86,7 @@ def test_one_gradient_serves_every_wavelet_level_and_share(digits):
 @pytest.mark.parametrize("method", METHODS)
 def test_explains_as_the_package_does(digits, method):
     (network,), _ = counted("digits3d")
-    source = explorer._Source(network, digits, 4)
-    _, found, x = source.explained(0, 1, "db2", 2, method)
+    _, found, x = source.Source(network, digits, 4).explained(0, 1, "db2", 2, method)
     options = {"integrated gradients": {"steps": 4}, "SmoothGrad": {"samples": 4}, "saliency": {}}[method]
     function = getattr(attribution, method.lower().replace(" ", "_"))
     direct = function(network, network.prepare(digits[1:2]), frame=wam.Wavelet("db2", 2, 3), **options)
@@ -106,7 +105,7 @@ def test_images(monkeypatch):
     assert "Share of the attribution per scale" in Page(e.picture.value).text["figcaption"]
     e.controls["model"].value = 1
     assert seen == ["mobilenet_v2"] * 4 + ["efficientnet_lite0"] * 4
-    assert [name for name, _ in e.controls["example"].options] == ["imagenet_00_243", "imagenet_01_559"]
+    assert [name for name, _ in e.controls["example"].options] == ["bull mastiff", "folding chair"]
 
 
 def test_small_pictures_and_tensors():
@@ -126,8 +125,8 @@ def test_sounds_have_players_of_one_level(clips):
     assert [p["aria-label"].partition(",")[0] for p in players] == ["the sound", "top 10 %"]
     assert len({p["aria-label"].partition(",")[2] for p in players}) == 1, "of the same RMS"
     assert "sym8, 3 levels" in alts(e)[0] and "lines around parts" in alts(e)[0]
-    source = explorer._Source(network, clips, 2)
-    assert source.explained(0, 0, "sym8", 3, "integrated gradients")[1].settings["nodes"] == "geometric"
+    _, found, _ = source.Source(network, clips, 2).explained(0, 0, "sym8", 3, "integrated gradients")
+    assert found.settings["nodes"] == "geometric"
 
 
 def test_settings_that_do_not_fit_run_no_model_and_are_explained(digits):
@@ -290,7 +289,7 @@ def shown(monkeypatch):
 @pytest.mark.parametrize(
     "vary, positions",
     [
-        ("share kept", ["top 1.0 %", "top 10 %", "top 30 %"]),
+        ("share kept", ["top 1 %", "top 10 %", "top 30 %"]),
         ("method", list(METHODS)),
         ("levels", ["1 level", "2 levels"]),
         ("wavelet", ["haar", "db2"]),
@@ -331,7 +330,7 @@ def test_what_cannot_be_explored_is_refused(digits):
         explore([], digits)
     with pytest.raises(ValueError, match="needs examples"):
         explore(volume, [])
-    with pytest.raises(ValueError, match="unknown vary 'share'; choose one of 'model'"):
+    with pytest.raises(ValueError, match="unknown vary 'share'; did you mean 'share kept'"):
         explore(volume, digits, vary="share")
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 import wam
 from wam.frames import MODES, _phases
+from wam.precision import full_precision
 
 EXACT = [name for name in pywt.wavelist(kind="discrete") if name != "dmey"]
 FEW = ["haar", "db2", "db4", "sym5", "coif1", "bior2.2", "rbio3.1", "bior4.4"]
@@ -185,7 +186,7 @@ def test_bad_input_names_the_value_and_the_fix(call, message):
 @pytest.mark.parametrize("other", [wam.Wavelet("haar", 3, 2), wam.Wavelet("db4", 2, 2), wam.Fourier(2, 2)], ids=str)
 def test_coefficients_of_another_frame_are_refused(other):
     x = torch.randn(1, 1, 36, 40)
-    for frame in (wam.Wavelet("haar", 2, 2), wam.Fourier(3, 2)):
+    for frame in (wam.Wavelet("haar", 2, 2), wam.Fourier(3, 2), wam.Pixel()):
         with pytest.raises(ValueError, match="not coefficients of"):
             frame.synthesis(other.analysis(x))
 
@@ -207,6 +208,29 @@ def test_transforms_keep_full_precision_on_a_gpu():
     assert (frame.synthesis(frame.analysis(x)) - x).abs().max() < 1e-5 and torch.backends.cudnn.allow_tf32
 
 
+@pytest.fixture
+def precisions():
+    """What each interface of torch says of TensorFloat-32; it is left as it was."""
+    conv, matmul = torch.backends.cudnn.conv, torch.backends.cuda.matmul
+    if not hasattr(matmul, "fp32_precision"):
+        pytest.skip("torch has one interface")
+    before = conv.fp32_precision, matmul.fp32_precision
+    yield lambda: (conv.fp32_precision, matmul.fp32_precision)
+    conv.fp32_precision, matmul.fp32_precision = before
+
+
+@pytest.mark.parametrize("newer", [False, True])
+def test_full_precision_understands_both_interfaces_of_torch(newer, precisions):
+    """Once the newer one is used, torch refuses to answer the older one."""
+    if newer:
+        torch.backends.cuda.matmul.fp32_precision = "tf32"
+    before = precisions()
+    with pytest.raises(RuntimeError, match="inside"), full_precision(torch.device("cuda")):
+        assert "tf32" not in precisions()
+        raise RuntimeError("inside")
+    assert precisions() == before and "tf32" in before
+
+
 @pytest.mark.parametrize("x", [torch.ones(1, 1, 8, 8, dtype=torch.int64), torch.ones(1, 1, 8, 8).half(), [[1.0]]])
 def test_wrong_types_are_type_errors(x):
     with pytest.raises(TypeError, match="expected"):
@@ -221,6 +245,21 @@ def test_a_kernel_made_in_inference_mode_serves_gradients():
     z = frame.analysis(x).map(lambda band: band.requires_grad_())
     frame.synthesis(z).sum().backward()
     assert all(band.grad is not None for band in z.bands.values())
+
+
+def test_frequencies_found_in_inference_mode_serve_gradients():
+    frame, x = wam.Fourier(2, 2), torch.randn(1, 1, 19, 23, requires_grad=True)  # of a shape that is not in the cache
+    with torch.inference_mode():
+        frame.synthesis(frame.analysis(x))
+    frame.synthesis(frame.analysis(x)).square().sum().backward()
+    torch.testing.assert_close(x.grad, 2 * x.detach())
+
+
+@pytest.mark.parametrize("frame", [wam.Fourier(2, 1), wam.Wavelet("db2", 2, 1)], ids=str)
+def test_the_order_of_the_bands_does_not_matter(frame):
+    z = frame.analysis(torch.randn(2, 3, 40))
+    turned = wam.Coefficients(dict(reversed(z.bands.items())), z.shape)
+    assert torch.equal(frame.synthesis(turned), frame.synthesis(z))
 
 
 @pytest.mark.parametrize("frame, shape", [(wam.Wavelet("db4", 3, 1), (200,)), (wam.Wavelet("db2", 1, 3), (9, 8, 7))])

@@ -564,3 +564,24 @@ def test_a_layer_that_is_not_finite_at_the_baseline_is_named():
     assert wam.integrated_gradients(model, inputs(), 0, frame=FRAMES[1]).completeness_gap.isfinite().all()
     with pytest.raises(ValueError, match=r"layer 'front' of samples \[0, 1, 2\] holds NaN or infinite"):
         wam.integrated_gradients(model, inputs(), 0, frame=FRAMES[1], layer="front")
+
+
+class Shortcut(nn.Module):
+    """A block whose layer passes its input on, beside another way from that input."""
+
+    def __init__(self, skip):
+        super().__init__()
+        self.front, self.skip, self.way = nn.Conv1d(2, 3, 5), skip, nn.Conv1d(3, 3, 1)
+        self.head = nn.Linear(3 * (SHAPES[1][1] - 4), 4)
+
+    def forward(self, x):
+        h = self.front(x)
+        return self.head((self.skip(h) + self.way(h)).flatten(1))
+
+
+@pytest.mark.parametrize("skip", [nn.Identity(), nn.Dropout(), nn.Flatten(2)], ids=str)
+def test_only_what_passes_through_a_layer_is_explained_there(skip):
+    """The output of such a layer may be the very tensor of its input, from which other ways lead on."""
+    model = Shortcut(skip).double()
+    e = wam.saliency(model, inputs(), 2, frame=FRAMES[1], layer="skip")
+    torch.testing.assert_close(gamma(e)[1].flatten(), model.head.weight[2].detach())

@@ -466,6 +466,8 @@ def test_attributions_that_cannot_rank_are_named():
         Protocol("best")
     with pytest.raises(ValueError, match="numbers from 0 to 1"):
         metrics.perturbed(x, e, [0.5, 1.5])
+    with pytest.raises(TypeError, match="fractions must be numbers from 0 to 1, got 'half'"):
+        metrics.perturbed(x, e, "half")
     with pytest.raises(ValueError, match="cells need a mosaic"):
         metrics.mu_fidelity(Normalised(model), x, e, protocol="released")  # 13 by 16 is less than 28 by 28
 
@@ -693,6 +695,8 @@ def test_halves_of_no_explanation_are_named():
         for wrong in ("abc", None, x):
             with pytest.raises(TypeError, match="expected an explanation"):
                 metric(model, x, wrong)
+        with pytest.raises(TypeError, match="expected a tensor .* got list"):
+            metric(model, x.tolist(), e, protocol="released")
         with pytest.raises(ValueError, match=r"by integrated gradients of samples \[2\]"):
             metric(model, x, nan)
     with pytest.raises(ValueError, match="unknown output 'score'"):

@@ -489,7 +489,7 @@ BAD = {
     "baseline shape": ({"baseline": torch.zeros(5)}, ValueError, "does not broadcast"),
     "objective": ({"objective": "loss"}, ValueError, "unknown objective 'loss'; choose one of hinge, score, printed"),
     "output": ({"output": "score"}, ValueError, "unknown output 'score'; choose one of softmax"),
-    "keeps": ({"keeps": "shape"}, ValueError, "unknown keeps 'shape'; choose 'class' or 'score'"),
+    "keeps": ({"keeps": "shape"}, ValueError, "unknown keeps 'shape'; choose one of class, score"),
     "max_batch": ({"max_batch": 0}, ValueError, "max_batch must be an integer of at least 1, got 0"),
     "model": ({"model": lambda v: v.sum((1, 2, 3))}, ValueError, r"\(batch, classes\)"),
 }

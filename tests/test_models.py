@@ -120,9 +120,9 @@ def test_prepare_takes_what_users_have(models):
     grey = image.image.convert("L")
     single = model.prepare(image.image)
     assert single.shape == (1, 3, 224, 224)
-    assert torch.equal(model.prepare([image]), single)
+    assert torch.equal(model.prepare([image]), single) and torch.equal(model.prepare(image), single)
     assert torch.equal(model.prepare(grey), single)
-    with pytest.raises(TypeError, match=r"PIL images, got ndarray.*fromarray"):
+    with pytest.raises(TypeError, match=r"takes images, got ndarray.*PIL\.Image\.fromarray"):
         model.prepare([np.zeros((8, 8, 3))])
     with pytest.raises(ValueError, match="at least one image"):
         model.prepare([])

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import wam
-from wam import assets
+from wam.catalogue import CATALOGUE
 
 BOOK = Path(__file__).resolve().parents[1] / "book"
 MODULES = sorted(path.stem for path in Path(wam.__file__).parent.glob("[!_]*.py"))
@@ -18,12 +18,12 @@ def page(name: str) -> str:
     return (BOOK / f"{name}.md").read_text(encoding="utf-8")
 
 
-@pytest.mark.parametrize("row", assets.credits(), ids=lambda row: row["contents"])
-def test_credits_name_every_asset(row):
-    lines = [line for line in page("credits").splitlines() if f"{row['package']} {row['version']}" in line]
-    of_package = [other for other in assets.credits() if other["package"] == row["package"]]
+@pytest.mark.parametrize("asset", CATALOGUE.values(), ids=lambda asset: asset.contents)
+def test_credits_name_every_asset(asset):
+    lines = [line for line in page("credits").splitlines() if f"{asset.package} {asset.version}" in line]
+    of_package = [other for other in CATALOGUE.values() if other.package == asset.package]
     assert len(lines) == len(of_package)  # Foolbox carries two
-    assert sum(f"| {row['licence']} |" in line for line in lines) == 1
+    assert sum(f"| {asset.licence} |" in line for line in lines) == 1
 
 
 def test_credits_name_the_pinned_versions():

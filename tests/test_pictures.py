@@ -98,7 +98,7 @@ def test_what_mnist_says_of_itself_and_refuses(digits):
     assert digits["test"].source == "MNIST, test" and digits["train"].source == "MNIST, train"
     three = mnist("train", 3)
     assert torch.equal(three.values, digits["train"].values[:3]) and three.labels.tolist() == [5, 0, 4]
-    with pytest.raises(ValueError, match="unknown split 'val': 'train' or 'test'"):
+    with pytest.raises(ValueError, match="unknown split 'val'; choose one of train, test"):
         mnist("val")
     with pytest.raises(ValueError, match="n = 10001 digits asked for: there are 10000"):
         mnist("test", 10_001)
@@ -175,7 +175,7 @@ def test_the_splits_of_cifar10(split, n):
 
 
 def test_splits_of_cifar10_and_numbers_out_of_range():
-    with pytest.raises(ValueError, match="unknown split 'val': 'train' or 'test' or 'few'"):
+    with pytest.raises(ValueError, match="unknown split 'val'; choose one of train, test, few"):
         cifar10("val")
     with pytest.raises(ValueError, match="n = 21 pictures asked for: there are 20"):
         cifar10("few", 21)

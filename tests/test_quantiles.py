@@ -224,6 +224,13 @@ def test_tied_and_one_channel_attributions_agree(recorder):
     assert not torch.equal(dark.sufficient, each.sufficient)
 
 
+def test_integers_of_numpy_are_welcome(recorder):
+    model, x = recorder(1, 6, 7), inputs((1, 6, 7), 2)
+    e = ranked(model, x, wam.Pixel())
+    one, same = (static(model, x, e, 6, max_batch=size) for size in (2, np.int64(2)))
+    assert torch.equal(one.sufficient, same.sufficient)
+
+
 @pytest.mark.parametrize(
     "change, message",
     [

@@ -232,7 +232,7 @@ def test_without_foolbox_nothing_is_trained(coloured, tmp_path, monkeypatch, cap
 
 def test_what_the_family_does_not_know(coloured, tmp_path):
     for settings, message in (
-        ({"training": "trades"}, "unknown training 'trades': erm, adv, adv_fast, adv_free"),
+        ({"training": "trades"}, "unknown training 'trades'; choose one of erm, adv, adv_fast, adv_free"),
         ({"radius": 4}, "radius must be above 0 and at most 1, for pictures from 0 to 1, got 4"),
         ({"radius": 0, "training": "adv"}, "radius must be above 0 .* got 0"),
         ({"epochs": 0}, "epochs must be an integer of at least 1, got 0"),

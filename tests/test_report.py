@@ -16,7 +16,7 @@ from PIL import Image
 from torch import nn
 
 import wam
-from wam import adapters, book, data, models, player, plots, preparation, report
+from wam import adapters, book, data, methods, models, player, plots, preparation, report
 from wam.clips import Clip
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -56,10 +56,10 @@ def test_defaults_are_those_of_the_chapters():
     for ndim, chapter in {1: "04_audio", 2: "02_images", 3: "05_voxels"}.items():
         source = (ROOT / "notebooks" / f"{chapter}.py").read_text()
         said = dict(re.findall(r'^(\w+): \w+ = "?([\w.]+)"?  #', source, re.MULTILINE))
-        wavelet, levels = report.FRAMES[ndim]
+        wavelet, levels = methods.FRAMES[ndim]
         assert wavelet == said.get("wavelet", "haar") and levels == int(said["levels"])
-        assert report.STEPS[ndim] >= int(said["steps"])
-        assert report.SAMPLES[ndim] == int(said["samples" if ndim > 1 else "steps"])
+        assert methods.STEPS[ndim] >= int(said["steps"])
+        assert methods.SAMPLES[ndim] == int(said["samples" if ndim > 1 else "steps"])
     assert float(re.search(r"^seconds: float = (\S+)", (ROOT / "notebooks/04_audio.py").read_text(), re.M)[1]) == 5
     assert preparation.SECONDS == 5
 
@@ -158,6 +158,7 @@ def test_the_class_to_explain(photograph):
         (1000, "no class 1000: the model has classes 0 to 999"),
         ("-1", "no class -1"),
         ("", "see model.categories"),
+        ("²", "there is no class '²'"),
     ):
         with pytest.raises(ValueError, match=re.escape(said)):
             report.explain(model, image, "grad", target=target)
@@ -170,7 +171,7 @@ def test_the_class_to_explain(photograph):
 
 def test_what_cannot_be_explained(photograph, volume):
     model, image, _ = photograph
-    with pytest.raises(ValueError, match="unknown method 'integrated_gradient'; did you mean integrated_gradients"):
+    with pytest.raises(ValueError, match="unknown method 'integrated_gradient'; did you mean 'integrated_gradients'"):
         report.explain(model, image, "integrated_gradient")
     with pytest.raises(ValueError, match="unknown discrete wavelet 'db44'; did you mean db4"):
         report.explain(model, image, wavelet="db44")

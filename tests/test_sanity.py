@@ -575,5 +575,15 @@ def test_in_inference_mode_every_depth_can_still_be_differentiated():
 
 
 def test_unknown_orders_are_refused_at_once():
-    with pytest.raises(ValueError, match="unknown order 'upwards': 'top-down', 'bottom-up', 'independent'"):
+    with pytest.raises(ValueError, match="unknown order 'upwards'; choose one of top-down, bottom-up, independent"):
         cascade(Backwards(), X, "upwards")
+
+
+def test_parameters_of_integers_are_kept_and_complex_ones_are_drawn():
+    net = nn.Sequential(nn.Linear(2, 2))
+    net.table = nn.Parameter(torch.tensor([3, 4]), requires_grad=False)
+    net.spectrum = nn.Parameter(torch.complex(torch.zeros(500), torch.full((500,), 8.0)))
+    fresh = randomize(net)
+    assert torch.equal(fresh.table, net.table) and not torch.equal(fresh[0].weight, net[0].weight)
+    values = torch.view_as_real(fresh.spectrum.detach())
+    assert abs(values.mean() - 4) < 0.5 and abs(values.std(correction=0) - 4) < 0.5

@@ -1,4 +1,4 @@
-"""Chunks cover every evaluation once and in order; flags survive nested use."""
+"""Chunks cover every evaluation once and in order; flags survive nested use; models may work in place."""
 
 import pytest
 import torch
@@ -6,7 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import nn
 
-from wam import scoring
+import wam
+from wam import metrics, protocol, scoring
 
 
 @given(draws=st.integers(1, 7), batch=st.integers(1, 7), max_batch=st.integers(1, 20))
@@ -39,3 +40,29 @@ def test_gradient_agrees_with_finite_differences(recorder):
         ahead, behind = (scoring.predict(model, x + s, target, 2)[0] for s in (step, -step))
         torch.testing.assert_close(g[:, 0, i], (ahead - behind) / 2e-6, rtol=1e-6, atol=1e-8)
     assert torch.equal(scoring.select(output, target)[0], scoring.predict(model, x, target, 1)[0])
+
+
+def test_a_model_may_work_in_place():
+    """Its input, and what shares the memory of it, stays as it was; layers of many networks are like that."""
+    net, x = nn.Sequential(nn.ReLU(), nn.Flatten(), nn.Linear(64, 4)), torch.randn(2, 1, 64)
+    changes, given = nn.Sequential(nn.ReLU(inplace=True), *net[1:]), x.clone()
+    for baseline in (0.0, torch.randn(1, 64)):
+        results = []
+        for model, inputs in ((net, x), (changes, given)):
+            e = wam.integrated_gradients(model, inputs, frame=wam.Pixel(), baseline=baseline, steps=3)
+            rules = protocol.Protocol(baseline=baseline)
+            curves = metrics.perturbation_curves(model, inputs, e, steps=4, protocol=rules)
+            results.append((e.attributions.pack()[0], e.score, curves.insertion, curves.deletion))
+        assert all(torch.equal(one, other) for one, other in zip(*results)) and torch.equal(x, given)
+
+
+def test_a_model_may_give_all_scores_in_the_same_memory():
+    x, memory = torch.randn(3, 1, 4), torch.zeros(1, 4)
+    e = wam.saliency(lambda x: x.flatten(1), x, frame=wam.Pixel())
+    curves = [
+        metrics.perturbation_curves(model, x, e, steps=4, output="logit", max_batch=1)
+        for model in (lambda x: x.flatten(1), lambda x: memory.copy_(x.flatten(1)))
+    ]
+    assert torch.equal(curves[0].insertion, curves[1].insertion)
+    score, target = scoring.predict(lambda x: memory.copy_(x.flatten(1)), x, None, 1)
+    assert torch.equal(score, x.flatten(1).amax(1)) and torch.equal(target, e.target)

@@ -63,7 +63,7 @@ def test_prepare_says_what_is_wrong_and_what_to_do(yamnet, clips, kind, message)
         yamnet.prepare(clips)
 
 
-@pytest.mark.parametrize("name", wam.models.SOUND)
+@pytest.mark.parametrize("name", ["yamnet", "kumar_esc50"])
 def test_the_minimum_is_what_the_model_needs(name):
     model = wam.models.load(name, pretrained=name == "yamnet")
     with torch.no_grad():
@@ -103,7 +103,7 @@ def test_only_shares_the_modules_and_picks_the_logits(yamnet):
 def test_an_unknown_category_suggests_near_ones(yamnet):
     assert yamnet.categories[yamnet.index("Owl")] == "Owl"
     for name, meant in (("Catt", "'Cat'"), ("rooster", "'Chicken, rooster'")):
-        with pytest.raises(ValueError, match=f"yamnet has no category '{name}'; did you mean .*{meant}"):
+        with pytest.raises(ValueError, match=f"there is no class '{name}'; did you mean .*{meant}"):
             yamnet.only(["Dog", name])
 
 

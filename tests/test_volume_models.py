@@ -32,7 +32,7 @@ def test_prepare_gives_the_batch_in_the_dtype_of_the_model():
     for dtype in (torch.float32, torch.float64):
         model = wam.models.load("digits3d", dtype=dtype, pretrained=False)
         x = model.prepare(some)
-        assert x.dtype == dtype and torch.equal(x, some.voxels.to(dtype) / 4)
+        assert x.dtype == dtype and torch.equal(x, some.values.to(dtype) / 4)
         assert model(x).shape == (3, 10) and model(x).dtype == dtype
 
 
@@ -235,7 +235,7 @@ def test_medical_weights_come_back_with_their_card(resnet, tmp_path):
 
 def test_medical_weights_that_are_not_there_or_do_not_fit_are_named(tmp_path):
     how = r"python -m wam\.recipes medmnist3d OUT trains .*weights=, or take pretrained=False"
-    with pytest.raises(FileNotFoundError, match=f"nobody publishes.*{how}"):
+    with pytest.raises(FileNotFoundError, match=f"the weights of medmnist3d come with no package: {how}"):
         wam.models.load("medmnist3d")
     for path in (tmp_path / "nowhere", tmp_path):
         with pytest.raises(FileNotFoundError, match=f"there is no file {path}: {how}"):
@@ -243,7 +243,7 @@ def test_medical_weights_that_are_not_there_or_do_not_fit_are_named(tmp_path):
     wrong = tmp_path / "wrong.safetensors"
 
     def refused(message):
-        message = rf"wrong\.safetensors does not hold a network of MedMNIST3D and its card: .*{message}"
+        message = rf"wrong\.safetensors does not hold medmnist3d and its categories: .*{message}"
         with pytest.raises(ValueError, match=message):
             wam.models.load("medmnist3d", weights=wrong)
 

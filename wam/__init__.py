@@ -1,6 +1,7 @@
 """The Wavelet Attribution Method: a classifier differentiated with respect to the coefficients of its input."""
 
 from importlib import import_module
+from pkgutil import iter_modules
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -38,75 +39,7 @@ _HOME = {
     "smoothgrad": "attribution",
 }
 
-_ON_DEMAND = (
-    "adapters",
-    "adversarial",
-    "agreement",
-    "assets",
-    "attribution",
-    "audio",
-    "baselines",
-    "benchmark",
-    "book",
-    "captum",
-    "catalogue",
-    "charts",
-    "checkpoints",
-    "checks",
-    "classifier",
-    "cli",
-    "clips",
-    "coefficients",
-    "commands",
-    "comparison",
-    "content",
-    "controls",
-    "cubes",
-    "data",
-    "examples",
-    "explanation",
-    "explorer",
-    "fidelity",
-    "files",
-    "fourier",
-    "frames",
-    "front_ends",
-    "gradients",
-    "huggingface",
-    "inputs",
-    "layers",
-    "metrics",
-    "minimal",
-    "models",
-    "pareto",
-    "perturbation",
-    "picture_models",
-    "pictures",
-    "player",
-    "plots",
-    "preparation",
-    "protocol",
-    "quadrature",
-    "quantiles",
-    "randomization",
-    "recipes",
-    "records",
-    "released",
-    "report",
-    "sanity",
-    "scoring",
-    "sound_models",
-    "sounds",
-    "spectra",
-    "spectrograms",
-    "stages",
-    "tables",
-    "training",
-    "volume_models",
-    "volumes",
-    "voxels",
-    "yamnet",
-)
+_ON_DEMAND = tuple(sorted(module.name for module in iter_modules(__path__) if module.name != "__main__"))
 
 
 def __getattr__(name: str):

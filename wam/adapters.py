@@ -1,13 +1,12 @@
-"""Classifiers from elsewhere, as the package wants them: any timm name, any module.
+"""Any module as a classifier, as the package wants it.
 
 An adapter adds what an explanation needs besides the network: the preparation of an example, the class names, how
 a prepared image is shown or at what rate a sound is heard. The logits stay those of the network, bit by bit.
-:func:`wam.models.load` comes here for names that are not its own; for those of Hugging Face: :mod:`wam.huggingface`.
+Networks of timm and of Hugging Face have their own: :mod:`wam.image_models`, :mod:`wam.huggingface`.
 """
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -16,88 +15,12 @@ import timm
 import torch
 from torch import Tensor, nn
 
-from wam.assets import AssetError
 from wam.checks import positive
-from wam.models import ImageClassifier
+from wam.image_models import ImageClassifier
 from wam.sound_models import SoundClassifier
 from wam.volume_models import VolumeClassifier
 
-__all__ = ["Adapter", "from_timm", "timm_model", "wrap"]
-
-OFFLINE = (
-    "They are needed once: connect to the internet and call again, or load the model on a connected machine, copy its "
-    "Hugging Face cache here and set HF_HOME to the copy. Without a download there are efficientnet_lite0 and "
-    "mobilenet_v2, whose weights come from the package index, and pretrained=False."
-)
-
-
-def timm_model(name: str, pretrained: bool = True) -> ImageClassifier:
-    """Any image classifier of timm by its name, with or without a tag, in eval mode.
-
-    Resizing, cropping and normalisation are those that timm's configuration states for evaluation. The classes have
-    names where timm's label sets have them (ImageNet-1k, 12k, 21k, 22k, chosen by their number, as timm does),
-    otherwise ``"class 17"``. The weights are downloaded at first use, by timm.
-
-    Raises
-    ------
-    ValueError
-        timm has no such model or tag (near names are suggested), publishes no weights for it, or it is an encoder
-        without classes.
-    wam.assets.AssetError
-        The weights could not be downloaded.
-
-    Examples
-    --------
-    >>> from wam import adapters
-    >>> model = adapters.timm_model("mobilenetv3_small_050.lamb_in1k", pretrained=False)
-    >>> model.input_size, model.categories[243]
-    ((224, 224), 'bull mastiff')
-    """
-    known = timm.list_models() + timm.list_pretrained()
-    if name not in known:
-        near = difflib.get_close_matches(str(name), known, n=4, cutoff=0.6)
-        raise ValueError(
-            f"timm {timm.__version__} has no model {name!r}; "
-            + (f"did you mean {', '.join(near)}?" if near else "see timm.list_models('*part of a name*')")
-        )
-    if pretrained and not timm.models.is_model_pretrained(name):
-        raise ValueError(f"timm publishes no weights for {name!r}: take pretrained=False, or one of list_pretrained()")
-    try:
-        network = timm.create_model(name, pretrained=pretrained)
-    except OSError as error:
-        raise AssetError(f"could not download the weights of {name} from timm's hub: {error} {OFFLINE}") from error
-    return from_timm(name, network, pretrained).eval()
-
-
-def from_timm(name: str, network: nn.Module, pretrained: bool = True) -> ImageClassifier:
-    """A network that timm made, with the preprocessing that its configuration states for evaluation.
-
-    Raises
-    ------
-    ValueError
-        It has no classes.
-
-    Examples
-    --------
-    >>> import timm
-    >>> from wam import adapters
-    >>> adapters.from_timm("mine", timm.create_model("test_vit", num_classes=3), pretrained=False).categories
-    ('class 0', 'class 1', 'class 2')
-    """
-    classes = network.num_classes
-    if not classes:
-        raise ValueError(f"{name} is an encoder without classes: there is no class score to explain; take a classifier")
-    config = timm.data.resolve_model_data_config(network)
-    transform = timm.data.create_transform(**config, is_training=False)
-    _, height, width = config["input_size"]
-    given = {"mean": config["mean"], "std": config["std"], "input_size": (height, width), "pretrained": pretrained}
-    if classes == 1000:
-        return ImageClassifier(name, network, transform, **given)
-    subset, categories = timm.data.infer_imagenet_subset(network), _numbered(classes)
-    if subset is not None:
-        info = timm.data.ImageNetInfo(subset)
-        categories = [info.index_to_description(i).partition(",")[0] for i in range(classes)]
-    return ImageClassifier(name, network, transform, categories=categories, **given)
+__all__ = ["Adapter", "wrap"]
 
 
 def wrap(
@@ -178,15 +101,16 @@ def wrap(
         raise ValueError(f"ndim must be 1 (sounds), 2 (images) or 3 (volumes), got {ndim!r}")
     if ndim == 1:
         rate = positive(rate, "rate (samples per second, needed for sounds)")
-    channels = positive(channels or (3 if ndim == 2 else 1), "channels")
+    channels = positive((3 if ndim == 2 else 1) if channels is None else channels, "channels")
     if channels not in (((1,), (1, 3), range(1, channels + 1))[ndim - 1]):
         raise ValueError(
             f"{('sounds have one channel', 'images have one or three channels')[ndim - 1]}, got {channels}"
         )
-    size = tuple(input_size or ((rate,), (224, 224), (16, 16, 16))[ndim - 1])
+    size = tuple(((rate,), (224, 224), (16, 16, 16))[ndim - 1] if input_size is None else input_size)
     if len(size) != ndim:
         raise ValueError(f"input_size must have {ndim} numbers for ndim={ndim}, got {input_size!r}")
-    mean, std = tuple(mean or (0.0,) * channels), tuple(std or (1.0,) * channels)
+    mean = tuple(map(float, (0,) * channels if mean is None else mean))
+    std = tuple(map(float, (1,) * channels if std is None else std))
     if len(mean) != channels or len(std) != channels or 0 in std:
         raise ValueError(f"mean and std need one number per channel ({channels}), no std of 0; got {mean} and {std}")
 
@@ -204,7 +128,8 @@ def wrap(
     if logits.ndim != 2 or len(logits) != 1:
         raise ValueError(f"{name} gives {tuple(logits.shape)} for one example, not logits (1, classes): see output=")
     classes = logits.shape[1]
-    names = _numbered(classes if categories is None else categories) if not _several(categories) else tuple(categories)
+    given = classes if categories is None else categories
+    names = [f"class {i}" for i in range(positive(given, "categories"))] if isinstance(given, int) else tuple(given)
     if len(names) != classes:
         raise ValueError(f"{name} has {classes} logits, got {len(names)} categories")
 
@@ -298,11 +223,3 @@ class _Volume:
                 f"{tuple(volume.shape)}; several go into a list"
             )
         return (volume - self.mean.to(volume.device)) / self.std.to(volume.device)
-
-
-def _several(categories: Iterable[str] | int | None) -> bool:
-    return categories is not None and not isinstance(categories, int)
-
-
-def _numbered(classes: int) -> tuple[str, ...]:
-    return tuple(f"class {i}" for i in range(positive(classes, "categories")))

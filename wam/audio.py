@@ -15,11 +15,12 @@ import torch
 from torch import Tensor, nn
 from torchaudio.transforms import AmplitudeToDB, MelSpectrogram
 
-from wam.checks import positive
+from wam.checks import every, positive
 from wam.clips import Clip, lasting
 from wam.coefficients import Coefficients, Scale
-from wam.explanation import Explanation
-from wam.frames import Frame, Wavelet, full_precision
+from wam.explanation import Explanation, top
+from wam.frames import Frame, Wavelet
+from wam.precision import full_precision
 
 
 class LogMel(nn.Module):
@@ -88,7 +89,7 @@ def add_noise(clip: Clip, snr_db: float = 0.0, *, seed: int = 0, int16: bool = F
     Parameters
     ----------
     seed
-        Of the noise, which is drawn on the CPU: equal on every device.
+        Of the noise, an integer of at least 0. It is drawn on the CPU: equal on every device.
     int16
         Clip the sum to the range of 16-bit samples and round it to their steps, as the figure does. Noise may exceed
         full scale otherwise.
@@ -103,7 +104,8 @@ def add_noise(clip: Clip, snr_db: float = 0.0, *, seed: int = 0, int16: bool = F
         raise ValueError(f"snr_db must be a number of decibels from -300 to 300, got {snr_db!r}")
     if not bool(x.any()):
         raise ValueError("noise cannot be scaled to silence: every sample is 0")
-    noise = torch.randn(x.shape, generator=torch.Generator().manual_seed(seed), dtype=torch.float64).to(x.device)
+    generator = torch.Generator().manual_seed(positive(seed, "seed", least=0))
+    noise = torch.randn(x.shape, generator=generator, dtype=torch.float64).to(x.device)
     y = x.double() + noise * (x.double().norm() / noise.norm() * 10 ** (-snr_db / 20))
     y = (y * 32768).round().clamp(-32768, 32767) / 32768 if int16 else y
     return Clip(y.to(x), clip.rate)
@@ -146,8 +148,7 @@ def snr(estimate: Tensor, target: Tensor, *, scale_invariant: bool = False) -> T
         raise ValueError(f"estimate and target must both be (batch, channels, n), got {shapes}")
     e, s = estimate.double().flatten(1), target.double().flatten(1)
     power = s.square().sum(1)
-    if silent := (power == 0).nonzero()[:, 0].tolist():
-        raise ValueError(f"the targets of samples {silent} are silent: a ratio to silence says nothing")
+    every(power != 0, lambda silent: f"the targets of samples {silent} are silent: a ratio to silence says nothing")
     if scale_invariant:
         s = s * ((e * s).sum(1) / power)[:, None]
     return 10 * (s.square().sum(1) / (e - s).square().sum(1)).log10()
@@ -189,20 +190,18 @@ def mask(
     if threshold is not None:
         return magnitudes.map(lambda m: _gain(m, threshold * m.flatten(1).amax(1, keepdim=True), soft))
     flat, spec = magnitudes.pack()
-    ranked = flat.flatten(1)
-    values, places = ranked.topk(round(fraction * ranked.shape[1]), dim=1)
-    tau = values[:, -1:] if values.shape[1] else torch.full_like(ranked[:, :1], torch.inf)
-    kept = None if soft else torch.zeros_like(ranked).scatter_(1, places, 1.0)
+    kept, largest = top(flat, fraction)
+    tau = largest[:, -1:] if largest.shape[1] else largest.new_full((len(flat), 1), torch.inf)
     return Coefficients.unpack(_gain(flat, tau, soft, kept), spec)
 
 
 def _gain(magnitudes: Tensor, tau: Tensor, soft: bool, kept: Tensor | None = None) -> Tensor:
     m = magnitudes.flatten(1)
     if soft:
-        kept = torch.nan_to_num(1 / (1 + (tau / m).square()))  # 0/0, a zero at tau = 0, is not kept
-    elif kept is None:
-        kept = (m >= tau).to(m)
-    return (kept * m.any(1, keepdim=True)).view_as(magnitudes)
+        gain = torch.nan_to_num(1 / (1 + (tau / m).square()))  # 0/0, a zero at tau = 0, is not kept
+    else:
+        gain = (m >= tau).to(m) if kept is None else kept.flatten(1)
+    return (gain * m.any(1, keepdim=True)).view_as(magnitudes)
 
 
 def interpretation(e: Explanation, **rule: Any) -> Tensor:

@@ -1,7 +1,7 @@
 """What the pages are made of: figures with alternative text, sliders without a kernel, the results ledger.
 
 Everything shown is plain HTML with its images inside and fetches nothing: it works offline, in Colab, in the light and
-in the dark theme. ``python -m wam.book LEDGER_DIR OUT.md`` renders what the chapters recorded as Markdown.
+in the dark theme. What the chapters recorded goes to the page of the results ledger when the book is built.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import json
 import os
 import platform
 import random
+import re
 import subprocess
 import time
 import uuid
@@ -31,9 +32,12 @@ from matplotlib.figure import Figure
 from PIL import Image
 
 from wam import __version__, files, plots
+from wam.checks import choice
 
 VERDICTS = ("reproduced", "partly", "not reproduced", "not testable here")
 """What a row of the ledger may say about a claim of the paper."""
+
+_NUMBER = re.compile(r"\[[-+\d.]+, [-+\d.]+\]|[-+]?\d[\d.,]*(?:e[-+]?\d+ %|e[-+]?\d+| %)")
 
 DPI = 160
 """Pixels per inch of the figures on a page: about twice what a page shows, so that text is crisp."""
@@ -183,7 +187,7 @@ def compare(rows: Sequence[Mapping[str, Any]], where: str | None = None) -> None
         if missing := [column for column in columns if column not in row]:
             raise ValueError(f"a row of the comparison lacks {', '.join(missing)}: {row}")
         record(row["where"], row["what"], row["paper"], row["here"], row["verdict"], row["difference"])
-    table(columns, [[row[column] for column in columns] for row in rows])
+    display(HTML(_rows(columns, [[row[column] for column in columns] for row in rows], "table stacked")))
 
 
 def table(head: Sequence[Any], rows: Sequence[Sequence[Any]], title: str | None = None) -> None:
@@ -197,12 +201,25 @@ def table(head: Sequence[Any], rows: Sequence[Sequence[Any]], title: str | None 
     for row in rows:
         if len(row) != len(head):
             raise ValueError(f"{len(row)} cells for {len(head)} columns: {row}")
-    columns = "".join(f'<th scope="col">{escape(name)}</th>' if name else "<td></td>" for name in map(_text, head))
-    body = "".join("<tr>" + "".join(f"<td>{escape(_text(cell))}</td>" for cell in row) + "</tr>" for row in rows)
     if title:
         display(Markdown(title))
-    html = f'<table class="table"><thead><tr>{columns}</tr></thead><tbody>{body}</tbody></table>'
-    display(HTML(f'<div style="overflow-x:auto">{html}</div>'))
+    display(HTML(_rows(head, rows, "table")))
+
+
+def _rows(head: Sequence[Any], rows: Sequence[Sequence[Any]], kind: str) -> str:
+    """A table in HTML; every cell knows the name of its column, for pages that are too narrow for columns."""
+    names = [escape(_text(name)) for name in head]
+    columns = "".join(f'<th scope="col">{name}</th>' if name else "<td></td>" for name in names)
+    labels = [f' data-label="{name}"' if "stacked" in kind else "" for name in names]
+    cells = ("".join(f"<td{label}>{_unbroken(cell)}</td>" for label, cell in zip(labels, row)) for row in rows)
+    body = "".join(f"<tr>{row}</tr>" for row in cells)
+    table = f'<table class="{kind}"><thead><tr>{columns}</tr></thead><tbody>{body}</tbody></table>'
+    return f'<div style="overflow-x:auto">{table}</div>'
+
+
+def _unbroken(value: Any) -> str:
+    """A cell in HTML, in which no line breaks inside of an interval, or between a number and its unit."""
+    return _NUMBER.sub(r'<span style="white-space:nowrap">\g<0></span>', escape(_text(value)))
 
 
 def record(where: str, claim: str, paper: Any, here: Any, verdict: str, difference: Any = None) -> None:
@@ -227,8 +244,7 @@ def record(where: str, claim: str, paper: Any, here: Any, verdict: str, differen
     ValueError
         If the place or the claim is empty, there is no such verdict, or no chapter was started.
     """
-    if verdict not in VERDICTS:
-        raise ValueError(f"unknown verdict {verdict!r}; choose one of {', '.join(map(repr, VERDICTS))}")
+    choice(verdict, VERDICTS, "verdict")
     if not where or not claim:
         raise ValueError(f"a row needs a place in the paper and a claim, got {where!r} and {claim!r}")
     row = {"where": where, "verdict": verdict, "claim": claim}

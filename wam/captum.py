@@ -17,7 +17,7 @@ from torch import Tensor
 
 from wam import quadrature
 from wam.attribution import NOISE
-from wam.checks import as_baseline, finite, positive
+from wam.checks import as_baseline, choice, finite, positive
 from wam.coefficients import Coefficients
 from wam.frames import Frame
 from wam.gradients import noisy
@@ -70,9 +70,7 @@ class WaveletAttribution(GradientAttribution):
         super().__init__(forward_func)
         if not isinstance(frame, Frame):
             raise TypeError(f"frame must be a frame, such as wam.Wavelet('haar', levels=3, ndim=2), got {frame!r}")
-        if method not in METHODS:
-            raise ValueError(f"unknown method {method!r}; choose one of {', '.join(METHODS)}")
-        self.frame, self.method = frame, method
+        self.frame, self.method = frame, choice(method, METHODS, "method")
 
     @property
     def multiplies_by_inputs(self) -> bool:
@@ -145,8 +143,7 @@ class WaveletAttribution(GradientAttribution):
         """
         if return_convergence_delta and not self.has_convergence_delta():
             raise ValueError(f"{self.method} is not complete and has no convergence delta; integrated_gradients has")
-        if domain not in ("input", "coefficients"):
-            raise ValueError(f"domain must be 'input' or 'coefficients', got {domain!r}")
+        choice(domain, ("input", "coefficients"), "domain")
         x = tuple(tensor.detach() for tensor in (inputs if isinstance(inputs, tuple) else (inputs,)))
         for tensor in x:
             self.frame.check(tensor)

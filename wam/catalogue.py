@@ -6,7 +6,6 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 
 __all__ = ["CATALOGUE", "Asset"]
 
@@ -50,9 +49,14 @@ class Asset:
     options: Sequence[str] = ()
     kind: str = "wheel"
 
+    @property
+    def credit(self) -> str:
+        """The archive, where its files come from, and their licence, in one line."""
+        return f"{self.package} {self.version}: {self.source} ({self.licence})"
+
 
 _PINS = json.loads(Path(__file__).with_suffix(".json").read_text(encoding="utf-8"))
 
 #: Everything that the embedded profile fetches, by the name under which :mod:`wam` asks for it; read from
 #: ``catalogue.json``.
-CATALOGUE: Mapping[str, Asset] = MappingProxyType({name: Asset(**pins) for name, pins in _PINS.items()})
+CATALOGUE: Mapping[str, Asset] = {name: Asset(**pins) for name, pins in _PINS.items()}

@@ -1,6 +1,6 @@
 """Charts of means with their intervals (:func:`wam.comparison.summary`), and of shares per scale.
 
-:func:`lines` and :func:`bars` come as ``(Figure, alt)``; the alternative text lists the values that are drawn.
+:func:`lines`, :func:`bars` and :func:`scales` come as ``(Figure, alt)``; the alternative text lists what is drawn.
 """
 
 from __future__ import annotations
@@ -75,7 +75,8 @@ def lines(
             look = {"color": COLOURS[i % len(COLOURS)], "linestyle": _DASHES[i // len(COLOURS) % len(_DASHES)]}
             ax.plot(at, part["mean"], marker=_MARKS[i % len(_MARKS)], markersize=4.5, label=label, **look)
             ax.fill_between(at, part["low"], part["high"], color=look["color"], alpha=0.18, linewidth=0)
-            said.append(f"{label}: " + ", ".join(f"{names[s]} {m:.2f}" for s, m in zip(part[x], part["mean"])))
+            means = part["mean"].round(2) + 0.0  # without the sign of -0.00
+            said.append(f"{label}: " + ", ".join(f"{names[s]} {m:.2f}" for s, m in zip(part[x], means)))
         long = max(len(names[step]) for step in steps) > 3
         turned = {"rotation": 60, "ha": "right"} if long else {}
         ax.set_xticks(range(len(steps)), [names[s] for s in steps], **turned)
@@ -173,6 +174,18 @@ def profile(ax: Axes, explanations: Explanation | Mapping[str, Explanation], *, 
     if len(named) > 1:
         ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2, borderaxespad=0.2)
     return text
+
+
+def scales(e: Explanation) -> tuple[Figure, str]:
+    """The :func:`profile` of one explanation, and below it, of integrated gradients, the contributions to the score."""
+    signed = e.completeness_gap is not None
+    with rc_context(style()):
+        figure = Figure(figsize=(WIDTH, 5.4 if signed else 3.0))
+        axes = figure.subplots(1 + signed, 1, squeeze=False)[:, 0]
+        text = [profile(ax, e, scores=k == 1) for k, ax in enumerate(axes)]
+        if signed:
+            axes[1].set_ylabel("contribution to the score")
+    return figure, " ".join(text)
 
 
 def _checked(table: pd.DataFrame, x: str, series: str) -> tuple[Sequence, Sequence]:

@@ -3,9 +3,14 @@
 from __future__ import annotations
 
 import operator
+from collections.abc import Callable, Collection
+from numbers import Real
+from typing import Any
 
 import torch
 from torch import Tensor
+
+from wam.names import near
 
 
 def positive(value: int, name: str, least: int = 1) -> int:
@@ -30,7 +35,8 @@ def positive(value: int, name: str, least: int = 1) -> int:
         number = operator.index(value)
     except TypeError:
         number = None
-    if number is None or isinstance(value, bool) or number < least:
+    truth = isinstance(value, bool) or getattr(value, "dtype", None) == torch.bool
+    if number is None or truth or number < least:
         raise ValueError(f"{name} must be an integer of at least {least}, got {value!r}")
     return number
 
@@ -44,9 +50,52 @@ def finite(values: Tensor, what: str) -> Tensor:
         If they are not; the message names the samples and ``what`` of theirs.
     """
     good = values.flatten(1).isfinite().all(1)
-    if not bool(good.all()):
-        raise ValueError(f"{what} of samples {(~good).nonzero()[:, 0].tolist()} holds NaN or infinite values")
+    every(good, lambda samples: f"{what} of samples {samples} holds NaN or infinite values")
     return values
+
+
+def every(good: Tensor, message: Callable[[list[int]], str]) -> None:
+    """A ``ValueError`` unless every sample is ``good``, ``(batch,)``; the message is told which ones are not.
+
+    >>> import torch
+    >>> from wam import checks
+    >>> checks.every(torch.tensor([True, False]), lambda samples: f"samples {samples} are silent")
+    Traceback (most recent call last):
+    ...
+    ValueError: samples [1] are silent
+    """
+    if not bool(good.all()):
+        raise ValueError(message((~good).nonzero()[:, 0].tolist()))
+
+
+def choice(value: str, known: Collection[str], what: str) -> str:
+    """``value``, if it is one of the ``known`` names; or a ``ValueError`` that suggests one, or lists them.
+
+    >>> from wam import checks
+    >>> checks.choice("counts", ("count", "energy"), "axis")
+    Traceback (most recent call last):
+    ...
+    ValueError: unknown axis 'counts'; did you mean 'count'?
+    """
+    if value not in tuple(known):
+        hint = near(value, known, cutoff=0.6, n=1) or f"choose one of {', '.join(known)}"
+        raise ValueError(f"unknown {what} {value!r}; {hint}")
+    return value
+
+
+def share(value: float, name: str) -> float:
+    """``value``, if it is a number from 0 to 1; or a ``ValueError``."""
+    if not isinstance(value, Real) or not 0 <= value <= 1:
+        raise ValueError(f"{name} must be a number from 0 to 1, got {value!r}")
+    return value
+
+
+def as_tensor(value: Any, what: str, **kind: Any) -> Tensor:
+    """``value`` as a tensor of that dtype and device, without a graph; or a ``TypeError`` that says ``what`` it is."""
+    try:
+        return torch.as_tensor(value, **kind).detach()
+    except (TypeError, ValueError, RuntimeError):
+        raise TypeError(f"{what}, got {value!r}") from None
 
 
 def as_baseline(baseline: float | Tensor, x: Tensor) -> tuple[Tensor, bool]:
@@ -59,10 +108,7 @@ def as_baseline(baseline: float | Tensor, x: Tensor) -> tuple[Tensor, bool]:
     ValueError
         If it does not broadcast to ``x``, or is not finite.
     """
-    try:
-        x0 = torch.as_tensor(baseline, dtype=x.dtype, device=x.device).detach()
-    except (TypeError, ValueError, RuntimeError):
-        raise TypeError(f"the baseline must be a number or a tensor, got {baseline!r}") from None
+    x0 = as_tensor(baseline, "the baseline must be a number or a tensor", dtype=x.dtype, device=x.device)
     shared = x0.ndim < x.ndim or x0.shape[0] == 1
     try:
         batch = x0.expand_as(x)
@@ -72,3 +118,9 @@ def as_baseline(baseline: float | Tensor, x: Tensor) -> tuple[Tensor, bool]:
     if not bool(x0.isfinite().all()):
         raise ValueError("the baseline holds NaN or infinite values")
     return batch, shared
+
+
+def recorded(baseline: float | Tensor) -> float | str:
+    """A baseline as settings record it: a number, or the word ``"tensor"``."""
+    values = torch.as_tensor(baseline, dtype=torch.float64)
+    return values.item() if values.numel() == 1 else "tensor"

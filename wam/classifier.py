@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, ClassVar
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from wam.examples import Examples
@@ -104,8 +105,58 @@ class Classifier(nn.Module):
         return f"{self.name!r}, channels={self.channels}, classes={len(self.categories)}, pretrained={self.pretrained}"
 
 
+def several(given: Any, kind: type, name: str, fix: str) -> list[Any]:
+    """Images or clips to be prepared, at least one, given as one or several, as they are or labelled.
+
+    >>> from wam.classifier import several
+    >>> several("a", str, "letter", ""), several(["a", "b"], str, "letter", "")
+    (['a'], ['a', 'b'])
+    """
+
+    def bare(one: Any) -> Any:
+        inner = getattr(one, name, None)
+        return inner if isinstance(inner, kind) else one
+
+    given = bare(given)
+    found = [given] if isinstance(given, kind) else [bare(one) for one in given]
+    if not found:
+        raise ValueError(f"prepare() needs at least one {name}, got none")
+    for one in found:
+        if not isinstance(one, kind):
+            raise TypeError(f"prepare() takes {name}s, got {type(one).__name__}: {fix}")
+    return found
+
+
 def read(path: str | os.PathLike) -> tuple[dict[str, Tensor], dict[str, Any]]:
     """The tensors of a file of weights, and its card."""
     with safe_open(path, framework="pt") as file:
         state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
         return state, {name: json.loads(value) for name, value in (file.metadata() or {}).items()}
+
+
+def supplied(weights: str | os.PathLike | None, name: str, how: str) -> Path:
+    """The file of the weights of a network that come with no package; a ``FileNotFoundError`` that says how to get it.
+
+    >>> from wam.classifier import supplied
+    >>> supplied(None, "mine", "train it")
+    Traceback (most recent call last):
+    FileNotFoundError: the weights of mine come with no package: train it; give a file as weights=, or take \
+pretrained=False
+    """
+    if weights is None or not Path(weights).is_file():
+        named = f"there is no file {weights}" if weights else f"the weights of {name} come with no package"
+        raise FileNotFoundError(f"{named}: {how}; give a file as weights=, or take pretrained=False")
+    return Path(weights)
+
+
+@contextmanager
+def reading(
+    weights: str | os.PathLike | None, name: str, how: str
+) -> Iterator[tuple[dict[str, Tensor], dict[str, Any]]]:
+    """:func:`read` a file that was :func:`supplied`; what goes wrong within is a ``ValueError`` that names it."""
+    path = supplied(weights, name, how)
+    try:
+        yield read(path)
+    except (SafetensorError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:200]
+        raise ValueError(f"{weights} does not hold {name} and its categories: {reason} ({how})") from error

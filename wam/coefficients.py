@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from types import MappingProxyType
@@ -50,7 +49,8 @@ class Coefficients:
     Notes
     -----
     Nothing is written in place: every operation returns a new container. Devices and dtypes are those of the
-    bands. ``c[i]`` is sample ``i`` as a batch of one, ``c[1:]`` a batch without the first.
+    bands. ``c[i]`` is sample ``i`` as a batch of one, ``c[1:]`` a batch without the first; a list of indices and a
+    mask of booleans choose samples too.
 
     Examples
     --------
@@ -69,7 +69,7 @@ class Coefficients:
         if not self.bands:
             raise ValueError("coefficients need at least one band")
         kinds = {(*band.shape[:2], band.dtype) for band in self.bands.values()}
-        if len(kinds) > 1 or self._first.ndim < 3:
+        if len(kinds) > 1 or any(band.ndim < 3 for band in self.bands.values()):
             raise ValueError(f"bands must be (batch, channels, *band) of one dtype; they differ or are short: {kinds}")
         object.__setattr__(self, "bands", MappingProxyType(dict(self.bands)))
         object.__setattr__(self, "shape", tuple(self.shape))
@@ -115,15 +115,16 @@ class Coefficients:
 
     def zip_map(self, function: Callable[[Tensor, Tensor], Tensor], other: Coefficients) -> Coefficients:
         """Apply ``function(band, other_band)`` to every pair of bands; a ``ValueError`` if layouts differ."""
-        mine, theirs = self._layout(), other._layout()
+        mine, theirs = self.layout(), other.layout()
         if mine != theirs:
-            apart = [(a, b) for a, b in zip((*mine.bands, mine.shape), (*theirs.bands, theirs.shape)) if a != b]
-            what = apart[0] if apart else (f"{len(mine.bands)} bands", len(theirs.bands))
-            raise ValueError(f"coefficients of different layouts, {what[0]} and {what[1]}: use one frame for both")
+            pairs = zip((*mine.bands, mine.shape), (*theirs.bands, theirs.shape))
+            one, two = next((a, b) for a, b in pairs if a != b)
+            raise ValueError(f"coefficients of different layouts, {one} and {two}: use one frame for both")
         pairs = {key: function(band, other.bands[key]) for key, band in self.bands.items()}
         return Coefficients(pairs, self.shape)
 
-    def _layout(self) -> Spec:
+    def layout(self) -> Spec:
+        """The bands and their shapes: what :meth:`unpack` needs, and what two containers of one frame share."""
         return Spec(tuple((key, tuple(band.shape[2:])) for key, band in self.bands.items()), self.shape)
 
     def _combine(self, function: Callable[[Any, Any], Tensor], other: Any) -> Coefficients:
@@ -153,18 +154,17 @@ class Coefficients:
     def __neg__(self) -> Coefficients:
         return self.map(torch.neg)
 
-    def __abs__(self) -> Coefficients:
-        return self.map(torch.abs)
-
     def abs(self) -> Coefficients:
         """The absolute value of every coefficient (eq. 1 of the paper is the absolute value of a gradient)."""
-        return abs(self)
+        return self.map(torch.abs)
+
+    __abs__ = abs
 
     def to(self, *args: Any, **kwargs: Any) -> Coefficients:
         """Move or cast every band, as :meth:`torch.Tensor.to` does."""
         return self.map(lambda band: band.to(*args, **kwargs))
 
-    def __getitem__(self, sample: int | slice | Sequence[int]) -> Coefficients:
+    def __getitem__(self, sample: int | slice | Sequence[int] | Tensor) -> Coefficients:
         chosen = positions(sample, len(self))
         return self.map(lambda band: band[chosen])
 
@@ -206,7 +206,7 @@ class Coefficients:
         >>> bool((wam.Coefficients.unpack(flat, spec) - z).pack()[0].eq(0).all())
         True
         """
-        return torch.cat([band.flatten(2) for band in self.bands.values()], dim=2), self._layout()
+        return torch.cat([band.flatten(2) for band in self.bands.values()], dim=2), self.layout()
 
     @staticmethod
     def unpack(flat: Tensor, spec: Spec) -> Coefficients:
@@ -269,19 +269,19 @@ class Coefficients:
         return torch.stack(rows, dim=2)
 
 
-def positions(sample: int | slice | Sequence[int], length: int) -> list[int]:
-    """The samples that an index, a slice or several indices mean, as a list.
+def positions(sample: int | slice | Sequence[int] | Tensor, length: int) -> list[int]:
+    """The samples that an index, a slice, several indices or a mask of booleans mean, as a list.
 
     >>> from wam.coefficients import positions
-    >>> positions(-1, 4), positions(slice(None, None, -2), 4), positions([0, 2], 4)
-    ([3], [3, 1], [0, 2])
+    >>> positions(-1, 4), positions(slice(None, None, -2), 4), positions([0, 2], 4), positions([True, False], 2)
+    ([3], [3, 1], [0, 2], [0])
     """
     if isinstance(sample, slice):
         return list(range(length)[sample])
-    try:
-        return [range(length)[operator.index(sample)]]
-    except TypeError:
-        return [range(length)[operator.index(i)] for i in sample]
+    index = torch.as_tensor(sample, device="cpu").reshape(-1)
+    if len(index) and index.is_floating_point():
+        raise TypeError(f"samples are integers, a slice or a mask, not {sample!r}")
+    return torch.arange(length)[index if index.dtype == torch.bool else index.long()].tolist()
 
 
 def scale_of(key: Band) -> Scale:

@@ -65,27 +65,16 @@ def _timing(summary: Path) -> str:
 
 def _model(name: str | None, weights: str | None, device: str, example: Any) -> Any:
     """The classifier of a name, for what was read."""
-    import torch
-    from PIL import Image
-
     from wam import models
-    from wam.clips import Clip
+    from wam.preparation import EMBEDDED, check, dimensions
 
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from None
-    ndim = 1 if isinstance(example, Clip) else 2 if isinstance(example, Image.Image) else 3
-    name = name or {1: "yamnet", 2: "efficientnet_lite0", 3: "digits3d"}[ndim]
+    models.usable(device)
+    ndim = dimensions(example)
+    name = name or EMBEDDED[ndim]
     file, _, factory = name.rpartition(":")
-    model = (
-        _own(file, factory, ndim, example).to(device)
-        if file.endswith(".py")
-        else models.load(name, device, weights=weights)
-    )
-    if model.ndim != ndim:
-        what = {1: "sounds", 2: "images", 3: "volumes"}
-        raise ValueError(f"{name} explains {what[model.ndim]}, and the file is one of {what[ndim]}: see wam models")
+    own = file.endswith(".py")
+    model = _own(file, factory, ndim, example).to(device) if own else models.load(name, device, weights=weights)
+    check(model, example)  # a volume of four axes could be a batch of images
     return model
 
 
@@ -127,18 +116,16 @@ def _own(file: str, factory: str, ndim: int, example: Any) -> Any:
 
 def fetch(*, own: bool, names: list[str]) -> int:
     """``wam fetch``: what is embedded, ahead of time."""
-    import difflib
-
     from wam.assets import AssetError, cache_folder, fetch
     from wam.catalogue import CATALOGUE
+    from wam.names import near
 
     if own:
         signal.signal(signal.SIGINT, signal.default_int_handler)
     for name in names:
         if name not in CATALOGUE:
-            near = difflib.get_close_matches(name, CATALOGUE, n=3, cutoff=0.4)
-            hint = f"did you mean {' or '.join(near)}? " if near else ""
-            return failed(ValueError(f"there is nothing called {name!r}; {hint}There are {', '.join(CATALOGUE)}"), 2)
+            known = f"there are {', '.join(CATALOGUE)}"
+            return failed(ValueError(f"there is nothing called {name!r}; {near(name, CATALOGUE)} {known}"), 2)
     code = 0
     for name in names or CATALOGUE:
         asset = CATALOGUE[name]

@@ -2,8 +2,8 @@ r"""Content: what of an image is left in part of it, such as a minimal image, an
 
 Images are batches ``rgb`` of shape ``(batch, 3, height, width)`` in display units (black 0, white 1), not clipped.
 Energies are of differences from the state in which nothing is left: where that is the value 0 of the model space
-(:class:`wam.models.ImageClassifier`), pass ``x * model.std`` and no mean. Edges are the same with the mean and without.
-``float32`` and ``float64`` are kept, on any device; what is not defined, such as a share of nothing, is NaN.
+(:class:`wam.image_models.ImageClassifier`), pass ``x * model.std`` and no mean. Edges are the same with the mean and
+without. ``float32`` and ``float64`` are kept, on any device; what is not defined, such as a share of nothing, is NaN.
 
 What takes an image and its part raises a ``TypeError`` or ``ValueError`` if they are no batches in ``float32`` or
 ``float64``, or differ in shape, dtype or device, or a frame cannot transform them; masks of places, ``where``, are

@@ -11,7 +11,7 @@ from dataclasses import replace
 import torch
 from torch import Tensor
 
-from wam.checks import as_baseline, positive
+from wam.checks import as_baseline, positive, recorded
 from wam.coefficients import Coefficients
 from wam.explanation import Explanation
 
@@ -68,8 +68,8 @@ def magnitude(explanation: Explanation, baseline: float | Tensor = 0.0) -> Expla
     z = explanation.coefficients
     x0, shared = as_baseline(baseline, explanation.frame.synthesis(z))
     z = z - explanation.frame.analysis(x0[:1] if shared else x0)
-    origin = "tensor" if torch.as_tensor(baseline).numel() > 1 else float(baseline)
-    return _controlled(explanation, _magnitudes(z, explanation.attributions), "magnitude", {"baseline": origin})
+    settings = {"baseline": recorded(baseline)}
+    return _controlled(explanation, _magnitudes(z, explanation.attributions), "magnitude", settings)
 
 
 def coarse_first(explanation: Explanation) -> Explanation:
@@ -170,11 +170,13 @@ def oracle(explanation: Explanation, target: Tensor) -> Explanation:
     ----------
     Wang: On ideal binary mask as the computational goal of auditory scene analysis, 2005.
     """
-    part = explanation.frame.analysis(target)
-    nearer = part * part - (explanation.coefficients - part) * (explanation.coefficients - part)
-    flat, spec = nearer.pack()
-    flat = flat - flat.flatten(1).amin(1)[:, None, None]
-    return _controlled(explanation, Coefficients.unpack(flat, spec), "oracle", {})
+    (whole, spec), (part, _) = explanation.coefficients.pack(), explanation.frame.analysis(target.detach()).pack()
+    if whole.shape != part.shape:
+        shapes = f"{(*whole.shape[:2], *spec.shape)}, got {tuple(target.shape)}"
+        raise ValueError(f"the target must have the shape of the input, {shapes}")
+    nearer = part * part - (whole - part) * (whole - part)
+    nearer = nearer - nearer.flatten(1).amin(1)[:, None, None]
+    return _controlled(explanation, Coefficients.unpack(nearer, spec), "oracle", {})
 
 
 def _magnitudes(z: Coefficients, like: Coefficients) -> Coefficients:

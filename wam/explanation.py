@@ -14,6 +14,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.torch import save
 from torch import Tensor
 
+from wam.checks import share
 from wam.coefficients import Coefficients, Scale, positions
 from wam.files import replace as write_whole
 from wam.fourier import Fourier
@@ -80,7 +81,7 @@ class Explanation:
     def __repr__(self) -> str:
         return f"Explanation({self.method} of {len(self)} inputs, {self.frame}, target {self.target.tolist()})"
 
-    def __getitem__(self, sample: int | slice | Sequence[int]) -> Explanation:
+    def __getitem__(self, sample: int | slice | Sequence[int] | Tensor) -> Explanation:
         chosen = positions(sample, len(self))
         return self._each(lambda value: value[chosen])
 
@@ -92,8 +93,6 @@ class Explanation:
         """Move everything to a device, as :meth:`torch.Tensor.to` does; a dtype is for all but the target."""
         moved = self._each(lambda value: value.to(*args, **kwargs))
         return replace(moved, target=self.target.to(moved.score.device))
-
-    # --- where and what ---------------------------------------------------------------------------------------
 
     @property
     def scales(self) -> tuple[Scale, ...]:
@@ -137,18 +136,11 @@ class Explanation:
         the rest set to zero. Each channel's coefficients compete on their own in one ranking: no place is tied across
         channels (appendix C.2 of the paper), unless the attributions have one channel only (maps of activations).
 
-        A ``ValueError`` if ``fraction`` is not between 0 and 1.
+        A ``ValueError`` if ``fraction`` is not a number from 0 to 1.
         """
-        if not 0 <= fraction <= 1:
-            raise ValueError(f"fraction must be between 0 and 1, got {fraction!r}")
-        importance = self.attributions.abs().pack()[0]
+        kept, _ = top(self.attributions.abs().pack()[0], share(fraction, "fraction"))
         flat, spec = self.coefficients.pack()
-        ranked = importance.flatten(1)
-        kept = ranked.topk(round(fraction * ranked.shape[1]), dim=1).indices
-        mask = torch.zeros_like(ranked).scatter_(1, kept, 1.0).view_as(importance)
-        return self.frame.synthesis(Coefficients.unpack(flat * mask, spec))
-
-    # --- files ------------------------------------------------------------------------------------------------
+        return self.frame.synthesis(Coefficients.unpack(flat * kept, spec))
 
     def save(self, path: str | os.PathLike) -> Path:
         """Write everything to one safetensors file; an interrupted save leaves what was under ``path`` before.
@@ -172,7 +164,7 @@ class Explanation:
         """The tensors of a file, and what else is needed to make the explanation of them again."""
         if type(self.frame) not in _FRAMES.values():
             raise TypeError(f"only explanations in {', '.join(_FRAMES)} can be saved, not in {self.frame!r}")
-        tensors = {name: getattr(self, name) for name in _VECTORS if getattr(self, name) is not None}
+        tensors = {name: value for name in _VECTORS if (value := getattr(self, name)) is not None}
         for name in _CONTAINERS:
             for (level, orientation), band in getattr(self, name).bands.items():
                 tensors[f"{name}/{level}/{orientation}"] = band
@@ -185,6 +177,20 @@ class Explanation:
             below, head["layer"] = self.layer._stored()
             tensors |= {f"layer/{name}": tensor for name, tensor in below.items()}
         return tensors, head
+
+
+def top(values: Tensor, fraction: float) -> tuple[Tensor, Tensor]:
+    """1 where the values of a sample are among its ``fraction`` of largest ones, else 0; and those, largest first.
+
+    >>> import torch
+    >>> from wam.explanation import top
+    >>> top(torch.tensor([[[4.0, 1.0], [3.0, 2.0]]]), 0.5)
+    (tensor([[[1., 0.],
+             [1., 0.]]]), tensor([[4., 3.]]))
+    """
+    flat = values.flatten(1)
+    largest, places = flat.topk(round(fraction * flat.shape[1]), dim=1)
+    return torch.zeros_like(flat).scatter_(1, places, 1.0).view_as(values), largest
 
 
 def load(path: str | os.PathLike) -> Explanation:
@@ -275,19 +281,18 @@ def path_gradient(e: Explanation, frame: Frame) -> Explanation:
 def _restored(tensors: Mapping[str, Tensor], head: Mapping[str, Any]) -> Explanation:
     keys, shape = [tuple(key) for key in head["bands"]], tuple(head["shape"])
     frame = _FRAMES[head["frame"]["type"]](**head["frame"]["fields"])
-    containers = {}
-    for name in _CONTAINERS:
-        bands = {key: tensors[f"{name}/{key[0]}/{key[1]}"] for key in keys}
-        containers[name] = Coefficients(bands, shape)
-    containers["attributions"].zip_map(torch.add, containers["coefficients"])  # of one layout
-    vectors = {"target": tensors["target"], "score": tensors["score"]}
-    vectors |= {name: tensors.get(name) for name in _VECTORS[2:]}
-    layer = None
+
+    def container(name: str) -> Coefficients:
+        return Coefficients({key: tensors[f"{name}/{key[0]}/{key[1]}"] for key in keys}, shape)
+
+    attributions, coefficients = map(container, _CONTAINERS)
+    attributions.zip_map(torch.add, coefficients)  # of one layout
+    made = {name: tensors[name] for name in _VECTORS if name in tensors} | {"frame": frame}
+    made |= {name: head[name] for name in ("method", "settings")}
     if "layer" in head:
         below = {name.removeprefix("layer/"): t for name, t in tensors.items() if name.startswith("layer/")}
-        layer = _restored(below, head["layer"])
-    made = {"method": head["method"], "settings": head["settings"], "layer": layer}
-    return Explanation(frame=frame, **made, **containers, **vectors)
+        made["layer"] = _restored(below, head["layer"])
+    return Explanation(attributions, coefficients, **made)
 
 
 def _over_channels(attributions: Coefficients) -> Coefficients:

@@ -8,13 +8,11 @@ from __future__ import annotations
 
 import asyncio
 import os
-import tempfile
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from functools import lru_cache
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -23,17 +21,15 @@ from IPython.display import display
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from wam import attribution, book, inputs, plots, voxels
+from wam import book, plots, voxels
 from wam.audio import levelled
-from wam.checks import positive
+from wam.checks import choice, positive
 from wam.cubes import proportions, solid
-from wam.examples import Examples
-from wam.explanation import Explanation, in_frame
-from wam.frames import Pixel, Wavelet
+from wam.explanation import Explanation
 from wam.player import markup
-from wam.plots import _percent
-from wam.preparation import dimensions, prepared
-from wam.quadrature import RULES
+from wam.plots import _top
+from wam.preparation import NOUNS
+from wam.source import Source
 from wam.spectrograms import comparison, share
 
 METHODS = ("integrated gradients", "SmoothGrad", "saliency")
@@ -45,8 +41,7 @@ WAVELETS = {1: ("sym8", "db4", "haar"), 2: ("db4", "haar", "sym8", "bior4.4"), 3
 SHARES = (0.01, 0.1, 0.3)
 """The shares of the coefficients on a page without a kernel."""
 
-_KINDS = {1: ("sound", "audio/*"), 2: ("image", "image/*"), 3: ("volume", ".npy,.npz")}
-_KEPT = 32  # mean gradients in memory
+_FILES = {1: "audio/*", 2: "image/*", 3: ".npy,.npz"}
 
 
 def explore(
@@ -104,12 +99,11 @@ def explore(
     >>> explorer.status.value.partition("s, ")[2]
     'no evaluation of the model</span>'
     """
-    source = _Source(models, examples, evaluations)
+    source = Source(models, examples, evaluations)
     wavelets = tuple(wavelets or WAVELETS[source.ndim])
     options = {"model": range(len(source.models)), "example": range(len(source.names)), "wavelet": wavelets}
     options |= {"levels": range(1, positive(levels, "levels") + 1), "method": METHODS, "share kept": SHARES}
-    if vary not in options:
-        raise ValueError(f"unknown vary {vary!r}; choose one of {', '.join(map(repr, options))}")
+    choice(vary, options, "vary")
     if not os.environ.get("WAM_LEDGER"):
         return Explorer(source, wavelets, levels)
     start = {name: values[0] for name, values in options.items()} | {"levels": levels, "share kept": 0.1}
@@ -142,7 +136,7 @@ class Explorer:
     PAUSE = 0.3
     """Seconds without a change before an explanation begins."""
 
-    def __init__(self, source: _Source, wavelets: Sequence[str], levels: int) -> None:
+    def __init__(self, source: Source, wavelets: Sequence[str], levels: int) -> None:
         import ipywidgets as w
 
         self._source, self._task, self._worker = source, None, ThreadPoolExecutor(1, "explorer")
@@ -153,11 +147,11 @@ class Explorer:
             "levels": w.IntSlider(value=levels, min=1, max=max(8, levels)),
             "method": w.Dropdown(options=METHODS),
             "share kept": w.FloatSlider(value=0.1, min=0.01, max=1, step=0.01, readout_format=".0%"),
-            "file": w.FileUpload(accept=_KINDS[source.ndim][1], layout=w.Layout(width="auto")),
+            "file": w.FileUpload(accept=_FILES[source.ndim], layout=w.Layout(width="auto")),
         }
         self.bar, self.status, self.picture = w.IntProgress(), w.HTML(), w.HTML()
         for name, control in self.controls.items():
-            control.description = name if name != "file" else f"{_KINDS[source.ndim][0]} of your own"
+            control.description = name if name != "file" else f"{NOUNS[source.ndim]} of your own"
             control.observe(self._uploaded if name == "file" else self._changed, names="value")
         controls = w.Box(list(self.controls.values()), layout=w.Layout(flex_flow="row wrap"))
         self.widget = w.VBox([controls, w.HBox([self.bar, self.status]), self.picture])
@@ -210,7 +204,7 @@ class Explorer:
             shown = book.framed(book.img(figure, alt), plots.describe(e, 0, model.categories))
             if model.ndim == 1:
                 sounds = levelled([x[0], e.reconstruct(kept)[0]], match=True)
-                sounds = dict(zip(("the sound", f"top {_percent(kept)}"), sounds))
+                sounds = dict(zip(("the sound", _top(kept)), sounds))
                 shown += markup(sounds, model.rate, "Both of the same RMS.")
             ran = f"{self.bar.value or 'no'} evaluation{'s' * (self.bar.value > 1)} of the model"
             self.picture.value, self.bar.value = shown, self.bar.max
@@ -245,95 +239,13 @@ class Explorer:
                 control.value = len(control.options) - 1
 
 
-class _Source:
-    """What is explained: models, examples, and explanations by setting, from mean gradients that are kept."""
-
-    def __init__(self, models: Any, examples: Sequence[Any] | Mapping[str, Any], evaluations: int) -> None:
-        self.models = [model.eval() for model in (models if isinstance(models, Sequence) else [models])]
-        if len(dimensions := {model.ndim for model in self.models}) != 1:
-            found = {model.name: model.ndim for model in self.models}
-            raise ValueError(f"an explorer needs models of one dimension, at least one; got {found}")
-        (self.ndim,), self.evaluations = dimensions, positive(evaluations, "evaluations")
-        if isinstance(examples, Mapping):
-            names, self.examples = list(examples), list(examples.values())
-        elif isinstance(examples, Examples):
-            names = [examples.categories[label] for label in examples.labels.tolist()]
-            self.examples = [examples[i : i + 1] for i in range(len(examples))]
-        else:
-            self.examples = list(examples)
-            names = [getattr(example, "name", _KINDS[self.ndim][0]) for example in self.examples]
-        if not self.examples:
-            raise ValueError("an explorer needs examples, at least one, got none")
-        self.names = [f"{name}, {i}" if names.count(name) > 1 else name for i, name in enumerate(names, start=1)]
-        self._gradients: dict[tuple, Explanation] = {}
-        self._prepared = lru_cache(_KEPT)(self._prepare)
-
-    def options(self) -> list[tuple[str, int]]:
-        return [(name, i) for i, name in enumerate(self.names)]
-
-    def label(self, setting: str, value: Any) -> str:
-        """A value of a setting in words."""
-        if setting in ("model", "example"):
-            return self.models[value].name if setting == "model" else self.names[value]
-        if setting in ("levels", "share kept"):
-            return f"top {_percent(value)}" if setting == "share kept" else f"{value} level{'s' * (value > 1)}"
-        return value
-
-    def cost(self, method: str) -> int:
-        """How often the model is evaluated: for the class, for gradients, and at the baseline."""
-        return {"saliency": 1, "SmoothGrad": self.evaluations + 1}.get(method, self.evaluations + 2)
-
-    def explained(
-        self, model: int, example: int, wavelet: str, levels: int, method: str, count: Callable = lambda n: None
-    ) -> tuple[Any, Explanation, Tensor]:
-        """The model, its explanation and its input, on the CPU; ``count`` is called before every evaluation."""
-        network, x = self.models[model], self._prepared(model, example)
-        frame = Wavelet(wavelet.strip(), levels, self.ndim)
-        frame.check(x)  # before the model runs
-
-        def counted(batch: Tensor) -> Tensor:  # a function, because the model may be in use elsewhere: no flag is set
-            count(len(batch))
-            return network(batch)
-
-        key, options = (model, example, method), {"frame": Pixel()}
-        e = self._gradients.pop(key, None)
-        if e is None and method == "integrated gradients":
-            nodes = "geometric" if self.ndim == 1 else RULES[0]
-            e = attribution.integrated_gradients(counted, x, steps=self.evaluations, nodes=nodes, **options)
-        elif e is None and method == "SmoothGrad":
-            e = attribution.smoothgrad(counted, x, samples=self.evaluations, **options)
-        elif e is None:
-            e = attribution.saliency(counted, x, **options)
-        self._gradients[key] = e = e.to("cpu")
-        if len(self._gradients) > _KEPT:  # the first is the one not used for longest
-            del self._gradients[next(iter(self._gradients))]
-        return network, in_frame(e, frame), x.cpu()
-
-    def add(self, name: str, content: bytes) -> None:
-        """An example from a file that was uploaded."""
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / name
-            path.write_bytes(content)
-            try:
-                example = inputs.read(path)
-            except ValueError as error:
-                raise ValueError(str(error).replace(f"{folder}{os.sep}", "")) from None
-        if (kind := dimensions(example)) != self.ndim:
-            raise ValueError(f"{name} is a kind of {_KINDS[kind][0]}; choose one of {_KINDS[self.ndim][0]}")
-        self.examples.append(example)
-        self.names.append(name)
-
-    def _prepare(self, model: int, example: int) -> Tensor:
-        return prepared(self.models[model], self.examples[example])[0]
-
-
 def _draw(model: Any, e: Explanation, x: Tensor, kept: float, small: bool = False) -> tuple[Figure, str]:
     """The figure of an explanation and of the share of the coefficients that is kept, with its text."""
     named = {"categories": model.categories}
     if model.ndim == 2:
-        rgb = model.display(x) if hasattr(model, "display") else x.movedim(1, -1).numpy()
+        rgb = model.display(x)
         return plots.gallery([(e, rgb, 0)], kept, **named) if small else plots.explanation(e, rgb, 0, kept, **named)
-    whole, part, top = x[0], e.reconstruct(kept)[0], f"top {_percent(kept)}"
+    whole, part, top = x[0], e.reconstruct(kept)[0], _top(kept)
     if model.ndim == 1:
         lines = {"the sound, and where it is kept": share(part, whole, model.rate)}
         figure, alt = comparison(dict(zip([*lines, top], (whole, part))), model.rate, lines)

@@ -12,7 +12,7 @@ from scipy import ndimage, stats
 from torch import Tensor
 
 from wam import perturbation
-from wam.checks import positive
+from wam.checks import choice, positive
 from wam.coefficients import Coefficients
 from wam.explanation import Explanation
 from wam.perturbation import Path, Watch
@@ -98,11 +98,10 @@ def mu_fidelity(
     """
     chosen = conventions(protocol, x)
     several = [explanations] if isinstance(explanations, Explanation) else list(explanations)
-    if correlation not in ("spearman", "pearson"):
-        raise ValueError(f"unknown correlation {correlation!r}; choose 'spearman' or 'pearson'")
+    choice(correlation, ("spearman", "pearson"), "correlation")
     draws, seed = positive(subsets, "subsets", least=3), positive(seed, "seed", least=0)
     path = perturbation.path(model, x, several, chosen)
-    watch = perturbation.watch(model, output, several[0], max_batch)
+    watch = Watch(model, output, several[0], max_batch)
     channels = path.change.shape[1]
     g, cell = [perturbation.importance(e, channels, chosen) for e in several], None
     if chosen.cells:
@@ -174,6 +173,6 @@ def _correlation(one: Tensor, other: Tensor, kind: str) -> tuple[Tensor, Tensor]
     a, b = (values.cpu().numpy() for values in (one, other))
     if kind == "spearman":
         a, b = stats.rankdata(a, axis=-1), stats.rankdata(b, axis=-1)
-    with warnings.catch_warnings(action="ignore", category=(stats.ConstantInputWarning)):
+    with warnings.catch_warnings(action="ignore", category=stats.ConstantInputWarning):
         found = stats.pearsonr(a, b, axis=-1)
     return tuple(torch.from_numpy(found_).to(one.device) for found_ in (found.statistic, found.pvalue))

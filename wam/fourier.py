@@ -11,7 +11,8 @@ from torch import Tensor
 
 from wam.checks import positive
 from wam.coefficients import Band, Coefficients
-from wam.frames import Frame, full_precision
+from wam.frames import Frame
+from wam.precision import full_precision
 
 
 @dataclass(frozen=True)
@@ -76,11 +77,10 @@ class Fourier(Frame):
 
     def synthesis(self, coefficients: Coefficients) -> Tensor:
         order = _annuli(coefficients.shape, self.levels)
-        sizes = {key: tuple(band.shape[2:]) for key, band in coefficients.bands.items()}
-        if sizes != {key: tuple(index.shape) for key, index in order.items()}:
-            raise ValueError(f"these are not coefficients of {self} for an input of {coefficients.shape}")
-        inverse = _inverse(coefficients.shape, self.levels).to(coefficients.device)
-        return _hartley(coefficients.pack()[0][..., inverse].unflatten(2, coefficients.shape))
+        self._own(coefficients, {key: tuple(index.shape) for key, index in order.items()})
+        flat = torch.cat([coefficients.bands[key] for key in order], dim=2)
+        places = torch.cat(list(order.values())).to(flat.device)
+        return _hartley(torch.empty_like(flat).index_copy(2, places, flat).unflatten(2, coefficients.shape))
 
     pullback = analysis
 
@@ -96,13 +96,9 @@ def _hartley(x: Tensor) -> Tensor:
 
 
 @lru_cache(maxsize=16)
+@torch.inference_mode(False)  # indices are kept, and must serve calls that are differentiated
 def _annuli(shape: tuple[int, ...], levels: int) -> dict[Band, Tensor]:
     axes = torch.meshgrid(*(torch.fft.fftfreq(n, dtype=torch.float64).abs() for n in shape), indexing="ij")
     level = torch.floor(-torch.log2(torch.stack(axes).amax(0))).flatten()
     keys: list[Band] = [(levels, "approx"), *((j, "annulus") for j in range(levels, 0, -1))]
     return {key: (level > levels if key[1] == "approx" else level == key[0]).nonzero()[:, 0] for key in keys}
-
-
-@lru_cache(maxsize=16)
-def _inverse(shape: tuple[int, ...], levels: int) -> Tensor:
-    return torch.cat(list(_annuli(shape, levels).values())).argsort()

@@ -10,8 +10,7 @@ from __future__ import annotations
 import difflib
 import warnings
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import get_args
@@ -22,8 +21,9 @@ import torch
 from torch import Tensor
 from torch.nn.functional import conv1d, conv2d, conv3d
 
-from wam.checks import positive
+from wam.checks import choice, positive
 from wam.coefficients import Band, Coefficients
+from wam.precision import full_precision
 
 MODES = get_args(ptwt.constants.BoundaryMode)
 """The boundary modes that ptwt knows."""
@@ -77,6 +77,11 @@ class Frame(ABC):
         if x.numel() == 0:
             raise ValueError(f"the batch is empty: shape {tuple(x.shape)}")
 
+    def _own(self, coefficients: Coefficients, bands: Mapping[Band, tuple[int, ...]]) -> None:
+        """An error unless these coefficients have the bands, with their shapes, that this frame makes."""
+        if dict(coefficients.layout().bands) != bands:
+            raise ValueError(f"these are not coefficients of {self} for an input of {coefficients.shape}")
+
 
 @dataclass(frozen=True)
 class Wavelet(Frame):
@@ -128,8 +133,7 @@ class Wavelet(Frame):
             near = difflib.get_close_matches(str(self.name).lower(), known, n=4, cutoff=0.5)
             hint = f"did you mean {', '.join(near)}?" if near else 'see pywt.wavelist(kind="discrete")'
             raise ValueError(f"unknown discrete wavelet {self.name!r}; {hint}")
-        if self.mode not in MODES:
-            raise ValueError(f"unknown boundary mode {self.mode!r}; choose one of {', '.join(MODES)}")
+        choice(self.mode, MODES, "boundary mode")
         for field in ("levels", "ndim"):
             object.__setattr__(self, field, positive(getattr(self, field), field))
         if self.ndim > 3:
@@ -182,9 +186,8 @@ class Wavelet(Frame):
         return Coefficients(bands, tuple(x.shape[2:]))
 
     def _compose(self, coefficients: Coefficients, absolute: bool = False) -> Tensor:
-        bands, expected = coefficients.bands, self._layout(coefficients.shape)
-        if {key: tuple(band.shape[2:]) for key, band in bands.items()} != expected:
-            raise ValueError(f"these are not coefficients of {self} for an input of {coefficients.shape}")
+        self._own(coefficients, self._layout(coefficients.shape))
+        bands = coefficients.bands
         x = bands[self.levels, "approx"]
         by_axes = _by_axes(x, pywt.Wavelet(self.name).dec_len)
         kernel = _phases(self.name, absolute, 1 if by_axes else self.ndim).to(x)
@@ -212,25 +215,11 @@ class Pixel(Frame):
         return Coefficients({(0, "pixel"): x}, tuple(x.shape[2:]))
 
     def synthesis(self, coefficients: Coefficients) -> Tensor:
+        self._own(coefficients, {(0, "pixel"): coefficients.shape})
         return coefficients.bands[0, "pixel"]
 
     pullback = analysis
     spread = synthesis
-
-
-@contextmanager
-def full_precision(device: torch.device) -> Iterator[None]:
-    """No autocast, and no TensorFloat-32, which would leave a float32 transform ten bits of mantissa on a GPU."""
-    switches = [torch.backends.cudnn, torch.backends.cuda.matmul] if device.type == "cuda" else []
-    allowed = [switch for switch in switches if switch.allow_tf32]
-    try:
-        for switch in allowed:
-            switch.allow_tf32 = False
-        with torch.autocast(device.type, enabled=False):
-            yield
-    finally:
-        for switch in allowed:
-            switch.allow_tf32 = True
 
 
 @cache
@@ -248,16 +237,16 @@ def _adjoint_pair(name: str, absolute: bool) -> pywt.Wavelet:
 
 
 @cache
+@torch.inference_mode(False)  # the kernel is kept, and must serve calls that are differentiated
 def _phases(name: str, absolute: bool, ndim: int) -> Tensor:
     """The synthesis filters as a convolution kernel ``(phases, bands, *taps)``, 2**ndim phases and bands.
 
     The even and odd samples of a level (per axis) are convolutions of the coefficients with the even and odd taps.
     """
-    with torch.inference_mode(False):  # the kernel is kept, and must serve calls that are differentiated
-        taps = torch.tensor(_adjoint_pair(name, absolute).filter_bank[2:], dtype=torch.float64)
-        taps = taps.unflatten(1, (-1, 2)).permute(2, 0, 1).flip(2)  # (phase, band, tap) of one axis
-        pattern = {1: "rau->rau", 2: "rau,sbv->rsabuv", 3: "rau,sbv,tcw->rstabcuvw"}[ndim]
-        return torch.einsum(pattern, *[taps] * ndim).flatten(0, ndim - 1).flatten(1, ndim)
+    taps = torch.tensor(_adjoint_pair(name, absolute).filter_bank[2:], dtype=torch.float64)
+    taps = taps.unflatten(1, (-1, 2)).permute(2, 0, 1).flip(2)  # (phase, band, tap) of one axis
+    pattern = {1: "rau->rau", 2: "rau,sbv->rsabuv", 3: "rau,sbv,tcw->rstabcuvw"}[ndim]
+    return torch.einsum(pattern, *[taps] * ndim).flatten(0, ndim - 1).flatten(1, ndim)
 
 
 def _upsample(bands: Tensor, kernel: Tensor) -> Tensor:

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torchaudio.compliance import kaldi
 
 from wam.audio import waveforms
-from wam.frames import full_precision
+from wam.precision import full_precision
 
 __all__ = ["FilterBank", "Standardised"]
 

@@ -14,7 +14,7 @@ from tqdm.auto import tqdm
 from wam.checks import finite, positive
 from wam.frames import Frame
 from wam.layers import Conductance, MeanGradient, Tap
-from wam.scoring import Model, as_target, chunks, gradient, predict, scores, select
+from wam.scoring import Model, as_target, chunks, gradient
 
 Target = int | Sequence[int] | Tensor | None
 """A class, one class per sample, or ``None`` for the predicted class."""
@@ -35,20 +35,16 @@ def noisy(x: Tensor, noise: float, seed: int) -> Callable[..., Tensor]:
 
     @lru_cache(maxsize=2)
     def draw(i: int) -> Tensor:
-        state = np.random.SeedSequence([seed, i]).generate_state(1, np.uint64)
-        generator = torch.Generator().manual_seed(int(state[0]))
-        return torch.randn(x.shape[1:], generator=generator).to(x.device, x.dtype, non_blocking=True)
+        drawn = torch.randn(x.shape[1:], generator=generator(seed, i))
+        return drawn.to(x.device, x.dtype, non_blocking=True)
 
     return lambda i, part=slice(None): x[part] + sigma[part] * draw(i)
 
 
-def baseline_score(model: Model, x0: Tensor, shared: bool, target: Tensor, max_batch: int) -> Tensor:
-    """The score of each sample's class at the baseline, which is evaluated once where all samples share it."""
-    if not shared:
-        return predict(model, x0, target, max_batch)[0]
-    with torch.no_grad():
-        output = scores(model, x0[:1])
-    return select(output.expand(len(target), -1), target)[0]
+def generator(*seeds: int) -> torch.Generator:
+    """A generator on the CPU for some integers of at least 0, such as a seed and the number of a draw."""
+    state = np.random.SeedSequence(seeds).generate_state(1, np.uint64)
+    return torch.Generator().manual_seed(int(state[0]))
 
 
 def checked(
@@ -80,19 +76,17 @@ def mean_gradient(
 
     The gradients at a tapped layer are added up ``there``, by the same passes.
     """
-    total = torch.zeros_like(x)
-    weights = weights.to(x).view(*weights.shape, *[1] * (x.ndim - 1))
-    with tqdm(total=weights.shape[0] * len(x), disable=not progress, unit="gradient", leave=False) as bar:
-        for pieces in chunks(weights.shape[0], len(x), max_batch):
+    here, draws = MeanGradient(x, weights), len(weights)
+    with tqdm(total=draws * len(x), disable=not progress, unit="gradient", leave=False) as bar:
+        for pieces in chunks(draws, len(x), max_batch):
             inputs = [point(draw, part) for draw, part in pieces]
             inputs = torch.cat(inputs) if len(inputs) > 1 else inputs[0]
             # the spent graph lives until the next pass: see gradient()
             g, spent, _ = gradient(model, inputs, torch.cat([target[part] for _, part in pieces]), tap)
             rows = [part.stop - part.start for _, part in pieces]
-            for (draw, part), piece in zip(pieces, g.split(rows)):
-                total[part].addcmul_(weights[draw, part], piece)
-            if tap is not None:
-                for (draw, part), h, piece in zip(pieces, tap.take(inputs).split(rows), tap.gradient.split(rows)):
-                    there.add(draw, part, h, piece)
+            found = [(here, inputs, g)] if tap is None else [(here, inputs, g), (there, tap.take(inputs), tap.gradient)]
+            for total, values, gradients in found:
+                for (draw, part), value, slope in zip(pieces, values.split(rows), gradients.split(rows)):
+                    total.add(draw, part, value, slope)
             bar.update(len(inputs))
-    return finite(total, "the gradient")
+    return finite(here.finish(), "the gradient")

@@ -10,10 +10,10 @@ import numpy as np
 from PIL import Image
 from torch import Tensor, nn
 
-from wam.adapters import OFFLINE, Adapter
+from wam.adapters import Adapter
 from wam.assets import AssetError
 from wam.front_ends import FilterBank, Standardised
-from wam.models import ImageClassifier
+from wam.image_models import OFFLINE, ImageClassifier
 from wam.sound_models import SoundClassifier
 
 __all__ = ["classifier"]

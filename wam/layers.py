@@ -16,12 +16,13 @@ The path :math:`h(x_\alpha)` is not straight, so the last is not the mean gradie
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 
 import torch
 from torch import Tensor, nn
+
+from wam.names import near
 
 Model = Callable[[Tensor], Tensor]
 """Anything that maps a batch ``(batch, channels, *spatial)`` to scores ``(batch, classes)``."""
@@ -57,8 +58,7 @@ def find(model: Model, layer: Layer) -> tuple[str, nn.Module]:
             raise ValueError(f"the layer {type(layer).__name__} is not a module of the model {type(owner).__name__}")
         return name, layer
     if layer not in named:
-        near = difflib.get_close_matches(str(layer), named, n=3, cutoff=0.3)
-        hint = f"did you mean {' or '.join(map(repr, near))}?" if near else "see model.named_modules()"
+        hint = near(layer, named, cutoff=0.3) or "see model.named_modules()"
         raise ValueError(f"the model {type(owner).__name__} has no layer {layer!r}; {hint}")
     return layer, named[layer]
 
@@ -110,9 +110,9 @@ class Tap:
             given = tuple(output.shape) if isinstance(output, Tensor) else type(output).__name__
             what = f"layer {self.name!r} gives {given}, not (batch, channels, *spatial)"
             raise ValueError(f"{what}; choose another layer")
-        self.live = output
+        self.live = output.view_as(output)  # of its own: a layer that passes its input on gives the input itself
         self._kept.append(output.detach())
-        return output.clone()  # what follows may work in place
+        return self.live.clone()  # what follows may work in place
 
     def take(self, inputs: Tensor) -> Tensor:
         """What the layer gave for these inputs since the last call, in their dtype, without the graph.
@@ -122,24 +122,22 @@ class Tap:
         ValueError
             If it did not run once per pass, or not on their batch.
         """
-        kept, self._kept = self._kept, []
-        self._once(kept, len(inputs))
-        return torch.cat(kept).to(inputs.dtype)
+        self.check(len(inputs))
+        taken = torch.cat(self._kept).to(inputs.dtype)
+        self.clear()
+        return taken
 
     def clear(self) -> None:
         """Forget what the layer gave."""
         self._kept = []
 
     def check(self, batch: int) -> Tensor:
-        """The output of the last pass, on the graph; or an error, as of :meth:`take`."""
-        self._once(self._kept, batch)
-        return self.live
-
-    def _once(self, kept: list[Tensor], batch: int) -> None:
-        rows = [len(values) for values in kept]
+        """The output of the last pass, on the graph; or an error if the layer did not run once, on this batch."""
+        rows = [len(values) for values in self._kept]
         if sum(rows) != batch:
             what = f"layer {self.name!r} must run once per pass, on the batch of {batch}"
             raise ValueError(f"{what}; it gave batches of {rows}")
+        return self.live
 
 
 def tapped(model: Model, layer: Layer | None) -> AbstractContextManager[Tap | None]:
@@ -148,7 +146,7 @@ def tapped(model: Model, layer: Layer | None) -> AbstractContextManager[Tap | No
 
 
 class MeanGradient:
-    r"""The weighted sum of gradients at a layer, draw by draw: saliency and SmoothGrad there."""
+    r"""The weighted sum of gradients, draw by draw: of the input, and for saliency and SmoothGrad at a layer."""
 
     def __init__(self, h: Tensor, weights: Tensor) -> None:
         self.total = torch.zeros_like(h)

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from numbers import Real
 
 import torch
 from torch import Tensor
 
 from wam import perturbation
-from wam.checks import finite, positive
+from wam.checks import as_tensor, finite, positive, share
 from wam.explanation import Explanation
 from wam.fidelity import mu_fidelity
-from wam.perturbation import Path
 from wam.protocol import Protocol, conventions
 from wam.scoring import Model, frozen, predict
 
@@ -140,9 +138,8 @@ def perturbation_curves(
     Petsiuk et al., RISE, 2018. Paper, section 3.3 and appendix B.1.
     """
     chosen = conventions(protocol, x)
-    path, steps = perturbation.path(model, x, [explanation], chosen), positive(steps, "steps")
-    watch = perturbation.watch(model, output, explanation, max_batch)
-    rank, ties = ranking(explanation, path, chosen, seed)
+    path, rank, ties = perturbation.ranked(model, x, explanation, chosen, seed)
+    watch, steps = perturbation.Watch(model, output, explanation, max_batch), positive(steps, "steps")
     if steps > rank.shape[1]:
         raise ValueError(f"{steps} steps for {rank.shape[1]} features: take at most as many steps as features")
     wanted = torch.linspace(0, 1, steps + 1, dtype=torch.float64)
@@ -182,12 +179,11 @@ def perturbed(
     >>> inserted[0, 0], deleted[0, 0]
     (tensor([[4., 0., 3., 0.]]), tensor([[0., 1., 0., 2.]]))
     """
-    chosen = conventions(protocol, x)
-    path = perturbation.path(model, x, [explanation], chosen)
-    rank, _ = ranking(explanation, path, chosen, seed)
-    wanted = torch.as_tensor(fractions, dtype=torch.float64)
+    path, rank, _ = perturbation.ranked(model, x, explanation, conventions(protocol, x), seed)
+    what = "fractions must be numbers from 0 to 1"
+    wanted = as_tensor(fractions, what, dtype=torch.float64)
     if wanted.ndim != 1 or not len(wanted) or not bool(((wanted >= 0) & (wanted <= 1)).all()):
-        raise ValueError(f"fractions must be numbers from 0 to 1, got {fractions!r}")
+        raise ValueError(f"{what}, got {fractions!r}")
     counts, _ = perturbation.counts(wanted, rank, path.change, axis)
     sample = torch.arange(len(x), device=x.device).repeat(len(wanted))
     part = path.part(rank[sample] < counts.T.reshape(-1, 1), sample)
@@ -240,8 +236,9 @@ def faithfulness_on_spectra(
     ----------
     Parekh et al., Listen to interpret, 2022. Paper, appendix B.2.
     """
-    _, (whole, without) = perturbed(x, explanation, _half(fraction), model=model, protocol=protocol, seed=seed)
-    watch = perturbation.watch(model, output, explanation, max_batch)
+    shares = [0.0, share(fraction, "fraction")]
+    _, (whole, without) = perturbed(x, explanation, shares, model=model, protocol=protocol, seed=seed)
+    watch = perturbation.Watch(model, output, explanation, max_batch)
     with frozen(model), torch.no_grad():
         return watch(whole) - watch(without)
 
@@ -278,21 +275,10 @@ def input_fidelity(
     ----------
     Paissan et al., Posthoc interpretation via quantization, 2023. Paper, appendix B.2.
     """
-    (_, kept), (whole, _) = perturbed(x, explanation, _half(fraction), model=model, protocol=protocol, seed=seed)
+    shares = [0.0, share(fraction, "fraction")]
+    (_, kept), (whole, _) = perturbed(x, explanation, shares, model=model, protocol=protocol, seed=seed)
     max_batch = len(x) if max_batch is None else positive(max_batch, "max_batch")
     with frozen(model):
         (score, before), (left, after) = (predict(model, inputs, None, max_batch) for inputs in (whole, kept))
     finite(torch.stack([score, left], dim=1), "the score")
     return (before == after).to(x.dtype)
-
-
-def _half(fraction: float) -> list[float]:
-    """The shares that FF and Fid-In look at: none of the features, and this one."""
-    if not isinstance(fraction, Real) or not 0 <= fraction <= 1:
-        raise ValueError(f"fraction must be a number from 0 to 1, got {fraction!r}")
-    return [0.0, fraction]
-
-
-def ranking(e: Explanation, path: Path, protocol: Protocol, seed: int) -> tuple[Tensor, Tensor]:
-    """The rank of every feature, and the share of features in ties; one-channel attributions tie the channels."""
-    return perturbation.ranks(perturbation.importance(e, path.change.shape[1], protocol).flatten(1), seed)

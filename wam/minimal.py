@@ -24,7 +24,7 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from wam import perturbation
-from wam.checks import positive
+from wam.checks import as_tensor, choice, every, positive, recorded
 from wam.coefficients import Coefficients
 from wam.explanation import Explanation
 from wam.frames import Frame
@@ -114,9 +114,8 @@ class Minimal:
 
     def table(self) -> pd.DataFrame:
         """A row for every alpha and input: where the descent ended, beside the score of the input."""
-        inputs = {"input": torch.arange(len(self.target)), "target": self.target, "predicted": self.predicted}
-        columns = inputs | {name: getattr(self, name)[:, None] for name in ("alpha", "alpha_sum")}
-        columns |= {"original": self.score[..., 0]}
+        columns = {"input": torch.arange(len(self.target)), "target": self.target, "predicted": self.predicted}
+        columns |= {"alpha": self.alpha[:, None], "alpha_sum": self.alpha_sum[:, None], "original": self.score[..., 0]}
         columns |= {name: getattr(self, name)[..., -1] for name in ("sparsity", "score", "probability", "kept")}
         columns |= {"sparsest": self.sparsest_sparsity}
         shape = self.sparsest_sparsity.shape
@@ -203,19 +202,16 @@ def optimise(
     """
     x, target, _ = checked(model, x, target, frame, None)
     alpha, steps = as_alphas(alpha), positive(steps, "steps")
-    for value, known, what in ((objective, OBJECTIVES, "objective"), (output, OUTPUTS, "output")):
-        if value not in known:
-            raise ValueError(f"unknown {what} {value!r}; choose one of {', '.join(known)}")
-    if keeps not in ("class", "score"):
-        raise ValueError(f"unknown keeps {keeps!r}; choose 'class' or 'score'")
+    choice(objective, OBJECTIVES, "objective")
+    choice(output, OUTPUTS, "output")
+    choice(keeps, ("class", "score"), "keeps")
     if not isinstance(lr, Real) or not 0 < lr < torch.inf:
         raise ValueError(f"lr must be a positive step size, such as 0.05, got {lr!r}")
     path = perturbation.between(x, baseline, frame)
-    if not bool((present := path.change.flatten(1).any(1)).all()):
-        same = (~present).nonzero()[:, 0].tolist()
-        raise ValueError(f"samples {same} equal the baseline everywhere: no coefficient is left to be removed")
+    what = "equal the baseline everywhere: no coefficient is left to be removed"
+    every(path.change.flatten(1).any(1), lambda samples: f"samples {samples} {what}")
     settings = {"objective": objective, "steps": steps, "tied": tied, "keeps": keeps, "lr": float(lr), "output": output}
-    settings["baseline"] = "tensor" if torch.as_tensor(baseline).numel() > 1 else float(baseline)
+    settings["baseline"] = recorded(baseline)
     rows, sample = len(alpha) * len(x), torch.arange(len(x), device=x.device).repeat(len(alpha))
     max_batch = rows if max_batch is None else positive(max_batch, "max_batch")
     target = None if target is None else target.repeat(len(alpha))
@@ -291,10 +287,7 @@ def optimise(
 
 def as_alphas(alpha: float | Sequence[float] | Tensor) -> Tensor:
     """One or several finite weights of the mask, at least 0, as a vector in ``float64``, on the CPU; or an error."""
-    try:
-        values = torch.as_tensor(alpha, dtype=torch.float64, device="cpu").detach().flatten()
-    except (TypeError, ValueError, RuntimeError):
-        raise TypeError(f"alpha must be a number or several, got {alpha!r}") from None
+    values = as_tensor(alpha, "alpha must be a number or several", dtype=torch.float64, device="cpu").flatten()
     if not len(values) or not bool((values.float().isfinite() & (values >= 0)).all()):
         raise ValueError(f"alpha must be finite and at least 0, one or several, got {alpha!r}")
     return values

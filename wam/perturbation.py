@@ -13,17 +13,17 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 from scipy import ndimage
 from torch import Tensor
 from torch.nn.functional import one_hot, pad
 from tqdm.auto import tqdm
 
-from wam.checks import as_baseline, finite, positive
+from wam.checks import as_baseline, choice, every, finite, positive
 from wam.coefficients import Coefficients, Spec
 from wam.explanation import Explanation
 from wam.frames import Frame
+from wam.gradients import generator
 from wam.protocol import Protocol
 from wam.scoring import Model, scores, select
 
@@ -87,22 +87,23 @@ class Path:
 
 @dataclass(frozen=True, eq=False)
 class Watch:
-    """The output of the model for each sample's class, at most ``max_batch`` inputs at once."""
+    """The output of the model for the target of an explanation, at most ``max_batch`` inputs at once, or all."""
 
     model: Model
     output: str
-    target: Tensor
-    max_batch: int
+    explanation: Explanation
+    max_batch: int | None
 
     def __post_init__(self) -> None:
-        if self.output not in OUTPUTS:
-            raise ValueError(f"unknown output {self.output!r}; choose one of {', '.join(OUTPUTS)}")
+        choice(self.output, OUTPUTS, "output")
+        most = len(self.explanation) if self.max_batch is None else positive(self.max_batch, "max_batch")
+        object.__setattr__(self, "max_batch", most)
 
     def __call__(self, inputs: Tensor, sample: Tensor | None = None) -> Tensor:
         """At every input, for the class of its sample; a single input is watched for the classes of all."""
-        target = self.target if sample is None else self.target[sample]
-        found = torch.cat([OUTPUTS[self.output](scores(self.model, part)) for part in inputs.split(self.max_batch)])
-        return select(found.expand(len(target), -1), target)[0]
+        target = self.explanation.target if sample is None else self.explanation.target[sample]
+        found = [OUTPUTS[self.output](scores(self.model, part)) for part in inputs.split(self.max_batch)]
+        return select(torch.cat(found), target)[0]
 
     def sweep(self, path: Path, mask: Mask, draws: int, kinds: Sequence[str], progress: bool = False) -> list[Tensor]:
         """The output at ``draws`` masks of every sample, ``(batch, draws)``, for each of ``kinds`` (path's methods)."""
@@ -117,11 +118,6 @@ class Watch:
                 found[:, start : start + size] = self(inputs, sample.repeat(len(kinds))).view(len(kinds), -1)
                 bar.update(len(inputs))
         return list(found.view(len(kinds), draws, batch).mT)
-
-
-def watch(model: Model, output: str, e: Explanation, max_batch: int | None) -> Watch:
-    """Watch an output of the model for the target of an explanation; by default all of its samples at once."""
-    return Watch(model, output, e.target, len(e) if max_batch is None else positive(max_batch, "max_batch"))
 
 
 def path(model: Model | None, x: Tensor, explanations: Sequence[Explanation], protocol: Protocol) -> Path:
@@ -178,6 +174,17 @@ def importance(e: Explanation, channels: int, protocol: Protocol) -> Tensor:
     return values.sum(1, keepdim=True) if protocol.tied else values
 
 
+def ranked(
+    model: Model | None, x: Tensor, e: Explanation, protocol: Protocol, seed: int
+) -> tuple[Path, Tensor, Tensor]:
+    """The path of ``x``, the rank of every feature on it, and the share of features in ties.
+
+    Attributions of one channel tie the channels.
+    """
+    way = path(model, x, [e], protocol)
+    return way, *ranks(importance(e, way.change.shape[1], protocol).flatten(1), seed)
+
+
 def ranks(values: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     """The rank of every feature, 0 for the largest of ``values`` ``(batch, features)``, and the share that is in ties.
 
@@ -187,7 +194,7 @@ def ranks(values: Tensor, seed: int) -> tuple[Tensor, Tensor]:
     shuffle = torch.randperm(features, generator=torch.Generator().manual_seed(seed)).to(values.device)
     ordered, order = values[:, shuffle].sort(dim=1, descending=True, stable=True)
     place = torch.arange(features, dtype=torch.int32, device=values.device).expand(order.shape)
-    rank = torch.empty_like(place.contiguous()).scatter_(1, shuffle[order], place)
+    rank = torch.empty_like(order, dtype=torch.int32).scatter_(1, shuffle[order], place)
     same = pad(ordered[:, 1:] == ordered[:, :-1], (1, 1))
     return rank, (same[:, 1:] | same[:, :-1]).double().mean(1)
 
@@ -196,28 +203,22 @@ def counts(wanted: Tensor, rank: Tensor, change: Tensor, axis: str) -> tuple[Ten
     """How many features are in the sets of the ``wanted`` shares, ``(batch, sets)``, and their true shares."""
     batch, features = rank.shape
     wanted = wanted.to(rank.device)
-    if axis == "count":
+    if choice(axis, ("count", "energy"), "axis") == "count":
         count = (wanted * features).round().expand(batch, -1)
         return count.int(), count / features
-    if axis != "energy":
-        raise ValueError(f"unknown axis {axis!r}; choose 'count' or 'energy'")
     energy = change.double().square()
     energy = (energy.sum(1, keepdim=True) if features == change.shape[2] else energy).flatten(1)
     grown = pad(torch.zeros_like(energy).scatter_(1, rank.long(), energy).cumsum(1), (1, 0))
     total = grown[:, -1:]
-    if not bool((total > 0).all()):
-        empty = (total[:, 0] == 0).nonzero()[:, 0].tolist()
-        raise ValueError(f"samples {empty} equal the baseline and have no energy to order by: use axis='count'")
+    what = "equal the baseline and have no energy to order by: use axis='count'"
+    every(total[:, 0] > 0, lambda samples: f"samples {samples} {what}")
     count = torch.searchsorted(grown, wanted * total, right=True) - 1
     return count.int(), grown.gather(1, count) / total
 
 
 def subsets(features: int, count: int, draws: int, seed: Sequence[int]) -> Tensor:
     """Random sets of ``count`` features, ``(draws, count)``; set i depends on ``(*seed, i)`` and the numbers alone."""
-    drawn = []
-    for i in range(draws):
-        state = np.random.SeedSequence([*seed, i]).generate_state(1, np.uint64)
-        drawn.append(torch.randperm(features, generator=torch.Generator().manual_seed(int(state[0])))[:count])
+    drawn = [torch.randperm(features, generator=generator(*seed, i))[:count] for i in range(draws)]
     return torch.stack(drawn)
 
 
@@ -240,9 +241,8 @@ def _same_input(e: Explanation, z: Tensor, spec: Spec) -> None:
     attributions, other = e.attributions.pack()
     if not layout == other == spec or own.shape != z.shape or len(attributions) != len(z):
         raise ValueError(f"{e} is not of this input of shape {(len(z), z.shape[1], *spec.shape)}")
-    apart = (own - z).abs().flatten(1).amax(1) > 1e-3 * z.abs().flatten(1).amax(1)
-    if bool(apart.any()):
-        raise ValueError(f"{e} is of another input: samples {apart.nonzero()[:, 0].tolist()} have other coefficients")
+    apart, size = (values.abs().flatten(1).amax(1) for values in (own - z, z))
+    every(apart <= 1e-3 * size, lambda samples: f"{e} is of another input: samples {samples} have other coefficients")
 
 
 def _state(model: Model | None, x: Tensor, baseline: float | str | Tensor) -> float | Tensor:

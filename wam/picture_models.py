@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections import OrderedDict
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock
+from torchvision.transforms import Normalize
 
-from wam.assets import fetch
+from wam.assets import files
 from wam.catalogue import CATALOGUE
 from wam.classifier import WEIGHTS, Classifier, read
 from wam.pictures import CIFAR10_CATEGORIES, Pictures
@@ -40,6 +42,10 @@ class PictureClassifier(Classifier):
 
     EXAMPLES, ndim = Pictures, 2
 
+    def display(self, x: Tensor) -> np.ndarray:
+        """Images ``(batch, height, width, channels)`` in [0, 1], float32, of a batch of pictures."""
+        return x.detach().clamp(0, 1).permute(0, 2, 3, 1).float().cpu().numpy()
+
 
 class LeNet5(nn.Module):
     """The network of AdverTorch's MNIST examples, ``(batch, 1, 28, 28)`` to ``(batch, 10)``.
@@ -59,18 +65,6 @@ class LeNet5(nn.Module):
         x = self.pool1(self.relu1(self.conv1(x)))
         x = self.pool2(self.relu2(self.conv2(x)))
         return self.linear2(self.relu3(self.linear1(x.flatten(1))))
-
-
-class Normalise(nn.Module):
-    """``(x - mean) / std`` per channel, inside the network: what comes in is a picture from 0 to 1."""
-
-    def __init__(self, mean: tuple[float, ...], std: tuple[float, ...]) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.tensor(mean).view(-1, 1, 1), persistent=False)
-        self.register_buffer("std", torch.tensor(std).view(-1, 1, 1), persistent=False)
-
-    def forward(self, x: Tensor) -> Tensor:
-        return (x - self.mean) / self.std
 
 
 def small_resnet(widths: tuple[int, ...] = (16, 32, 64, 128), classes: int = 10) -> nn.Sequential:
@@ -95,7 +89,7 @@ def small_resnet(widths: tuple[int, ...] = (16, 32, 64, 128), classes: int = 10)
         return BasicBlock(width, channels, 2, shortcut)
 
     stem = nn.Conv2d(3, widths[0], 3, padding=1, bias=False), nn.BatchNorm2d(widths[0]), nn.ReLU()
-    layers = {"normalise": Normalise((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)), "stem": nn.Sequential(*stem)}
+    layers = {"normalise": Normalize((0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)), "stem": nn.Sequential(*stem)}
     layers |= {f"block{i}": block(*pair) for i, pair in enumerate(zip(widths, widths[1:]), start=1)}
     layers |= {"pool": nn.AdaptiveAvgPool2d(1), "flatten": nn.Flatten(), "linear": nn.Linear(widths[-1], classes)}
     return nn.Sequential(OrderedDict(layers))
@@ -111,7 +105,8 @@ def lenet5(name: str = "lenet5", pretrained: bool = True) -> PictureClassifier:
     """
     network, card, asset = LeNet5(), {}, CATALOGUE["lenet5"]
     if pretrained:
-        file = fetch(asset) / f"mnist_lenet5_{'advtrained' if name == 'lenet5_adv' else 'clntrained'}.pt"
+        usual, adversarial = files(asset)
+        file = adversarial if name == "lenet5_adv" else usual
         network.load_state_dict(torch.load(file, weights_only=True, map_location="cpu"))
         training = "PGD, radius 0.3" if name == "lenet5_adv" else "as usual"
         card = {"name": name, "data": "MNIST, train", "training": training, "source": asset.source}

@@ -17,8 +17,9 @@ from PIL import Image
 from torch import Tensor
 from torchvision.datasets import CIFAR10
 
-from wam.assets import AssetError, cache_folder, fetch
+from wam.assets import AssetError, cache_folder, fetch, files
 from wam.catalogue import CATALOGUE
+from wam.checks import choice
 from wam.examples import Examples, count
 
 __all__ = ["CIFAR10_CATEGORIES", "Pictures", "cifar10", "mnist", "mnist_digits"]
@@ -78,9 +79,9 @@ def mnist(split: str = "test", n: int | None = None) -> Pictures:
 
 def mnist_digits(split: str, n: int | None) -> tuple[np.ndarray, np.ndarray]:
     """MNIST's images ``(n, 28, 28)`` from 0 to 1 and labels; the carried file splits the training digits in two."""
-    _split(split)
-    (member,) = CATALOGUE["mnist"].members
-    with gzip.open(fetch(CATALOGUE["mnist"]) / member.rpartition("/")[2]) as file:
+    choice(split, ("train", "test"), "split")
+    (path,) = files(CATALOGUE["mnist"])
+    with gzip.open(path) as file:
         *training, test = Arrays(file, encoding="latin1").load()
     images, labels = map(np.concatenate, zip(*training)) if split == "train" else test
     first = slice(count(n, len(images), "digits"))
@@ -117,21 +118,16 @@ def cifar10(split: str = "test", n: int | None = None) -> Pictures:
     ----------
     Krizhevsky, Learning multiple layers of features from tiny images, 2009.
     """
-    values, labels, source = _few() if _split(split, "few") == "few" else _cifar10(split)
+    choice(split, ("train", "test", "few"), "split")
+    values, labels, source = _few() if split == "few" else _cifar10(split)
     first = slice(count(n, len(values), "pictures"))
     return Pictures(values[first], 255, labels[first], CIFAR10_CATEGORIES, f"CIFAR-10, {split} ({source})")
-
-
-def _split(split: str, *more: str) -> str:
-    if split not in (known := ("train", "test", *more)):
-        raise ValueError(f"unknown split {split!r}: {' or '.join(map(repr, known))}")
-    return split
 
 
 def _few() -> tuple[Tensor, Tensor, str]:
     """Foolbox's 20 pictures; the name of a file ends with the class."""
     asset = CATALOGUE["cifar10_few"]
-    paths = [fetch(asset) / Path(member).name for member in asset.members]
+    paths = files(asset)
     values = torch.stack([_pixels(path).permute(2, 0, 1) for path in paths])
     return values, torch.tensor([int(path.stem.rpartition("_")[2]) for path in paths]), asset.package
 

@@ -125,7 +125,7 @@ def explanation(
         If ``e`` does not explain images in a frame that has a mosaic, or ``images`` do not fit it.
     """
     one, rgb = _sample(e, images, sample)
-    top = f"top {_percent(fraction)}"
+    top = _top(fraction)
 
     def panel(ax: Axes, heat: Tensor, title: str) -> None:
         overlay(ax, rgb, heat, title)
@@ -154,7 +154,7 @@ def gallery(
         A label per row, or an error; by default the name of its class.
     """
     shown, names = _listing(rows, "row", _sample, categories, labels)
-    titles = ("image", "mosaic", "heatmap", f"top {_percent(fraction)}")
+    titles = ("image", "mosaic", "heatmap", _top(fraction))
     with rc_context(style()):
         tallest = max((rgb for _, rgb in shown), key=lambda rgb: rgb.shape[0] / rgb.shape[1])
         figure, axes = _layout([(4, int(not row)) for row in range(len(rows))], tallest, left=0.4)
@@ -163,15 +163,15 @@ def gallery(
             _draw(line, [""] * 4 if row else titles, one, rgb, fraction)
             line[0].set_ylabel(textwrap.fill(name, 18), fontsize=10)
     said = (f"{name}: {_listed(one, one.scale_profile()[0].tolist())}" for (one, _), name in zip(shown, names))
-    rows = f"{len(names)} rows of panels: {', '.join(titles)}. Share of the attribution per scale: "
-    return figure, rows + "; ".join(said) + "."
+    rows = f"{len(names)} row{'s' * (len(names) > 1)} of panels: {', '.join(titles)}."
+    return figure, f"{rows} Share of the attribution per scale: {'; '.join(said)}."
 
 
 def panels(rows: int, columns: int, aspect: float = 1.0, titles: int | Sequence[int] = 1) -> tuple[Figure, np.ndarray]:
     """An empty figure for pictures of height / width ``aspect``, ``titles`` lines above each row; ``axes[i, j]``."""
-    lines = [titles] * rows if isinstance(titles, int) else titles
     with rc_context(style()):
-        figure, axes = _layout([(columns, n) for n in lines], np.empty((round(1000 * aspect), 1000)))
+        above = [titles] * rows if isinstance(titles, int) else titles
+        figure, axes = _layout([(columns, n) for n in above], np.empty((round(1000 * aspect), 1000)))
     return figure, np.array(axes).reshape(rows, columns)
 
 
@@ -268,6 +268,8 @@ def _bare(ax: Axes, title: str | None) -> None:
 
 
 def _listed(e: Explanation, values: Sequence[float], signed: bool = False) -> str:
+    if math.isnan(values[0]):
+        return "none, all attributions are zero"
     numbers = (f"{value:+.2f}" if signed else _percent(value) for value in values)
     return ", ".join(f"{_scale(scale)} {number}" for scale, number in zip(e.scales, numbers))
 
@@ -276,13 +278,16 @@ def _percent(share: float) -> str:
     return "–" if math.isnan(share) else f"{100 * share:.{int(share < 0.0995)}f} %"
 
 
+def _top(share: float) -> str:
+    return f"top {100 * share:.3g} %"
+
+
 def _scale(scale: Scale, approximation: str = "approximation") -> str:
     return approximation if scale == "approx" else f"level {scale}" if scale else "pixels"
 
 
 def _class(one: Explanation, categories: Categories) -> str:
-    target = one.target.item()
-    return f"class {target}" if categories is None else categories[target]
+    return f"class {int(one.target)}" if categories is None else categories[int(one.target)]
 
 
 def _heading(one: Explanation, categories: Categories) -> str:

@@ -18,10 +18,11 @@ from wam.sounds import LabelledSound
 SECONDS = 5.0
 """How much of a recording is explained, as in chapter 04."""
 
-NOUNS = {1: "sounds", 2: "images", 3: "volumes"}
+NOUNS = {1: "sound", 2: "image", 3: "volume"}
 """What is explained, by its number of dimensions."""
 
-_EMBEDDED = {1: "yamnet", 2: "efficientnet_lite0", 3: "digits3d"}
+EMBEDDED = {1: "yamnet", 2: "efficientnet_lite0", 3: "digits3d"}
+"""A classifier for each that needs nothing else."""
 
 
 def dimensions(example: Any) -> int:
@@ -34,6 +35,16 @@ def dimensions(example: Any) -> int:
     (1, 3)
     """
     return 1 if isinstance(example, Clip) else 2 if isinstance(example, Image.Image | Pictures) else 3
+
+
+def check(model: Any, example: Any) -> None:
+    """A ``TypeError`` if what a model explains has another number of :func:`dimensions` than this example."""
+    if (kind := dimensions(example)) != model.ndim:
+        what = {1: "a recording", 2: "an image"}.get(kind, "a volume" if isinstance(example, Tensor | Examples) else "")
+        raise TypeError(
+            f"{model.name} explains {NOUNS[model.ndim]}s, got {what or type(example).__name__}"
+            + (f": choose a model of {NOUNS[kind]}s, such as {EMBEDDED[kind]}" if what else "")
+        )
 
 
 def prepared(model: Any, example: Any, seconds: float | None = None) -> tuple[Tensor, dict[str, Any]]:
@@ -61,13 +72,7 @@ def prepared(model: Any, example: Any, seconds: float | None = None) -> tuple[Te
         raise ValueError(f"one example is explained, got {len(example)}: take examples[:1]")
     example = example.clip if isinstance(example, LabelledSound) else example
     example = getattr(example, "image", example)  # of a labelled image
-    kind = dimensions(example)
-    if kind != ndim:
-        what = {1: "a recording", 2: "an image"}.get(kind, "a volume" if isinstance(example, Tensor | Examples) else "")
-        raise TypeError(
-            f"{model.name} explains {NOUNS[ndim]}, got {what or type(example).__name__}"
-            + (f": choose a model of {NOUNS[kind]}, such as {_EMBEDDED[kind]}" if what else "")
-        )
+    check(model, example)
     if ndim == 1:
         clip = example.mono().resample(model.rate)
         length = max(min(clip.seconds, SECONDS) if seconds is None else seconds, model.minimum / model.rate)

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from torch import Tensor
 
-from wam.checks import positive
+from wam.checks import choice, positive
 
 
 @dataclass(frozen=True, eq=False)
@@ -54,8 +54,7 @@ class Protocol:
     def __post_init__(self) -> None:
         if self.cells is not None:
             positive(self.cells, "cells")
-        if self.ranking not in ("absolute", "signed"):
-            raise ValueError(f"unknown ranking {self.ranking!r}; choose 'absolute' or 'signed'")
+        choice(self.ranking, ("absolute", "signed"), "ranking")
 
 
 EQUATIONS = Protocol()
@@ -83,7 +82,7 @@ def conventions(protocol: str | Protocol, x: Tensor) -> Protocol:
     """
     if isinstance(protocol, Protocol):
         return protocol
-    protocol = "released-sound" if protocol == "released" and x.ndim == 3 else protocol
+    protocol = "released-sound" if protocol == "released" and getattr(x, "ndim", 0) == 3 else protocol
     if protocol not in PROTOCOLS:
         raise ValueError(f"unknown protocol {protocol!r}; choose one of {', '.join(PROTOCOLS)}, or give a Protocol")
     return PROTOCOLS[protocol]

@@ -7,21 +7,19 @@ gradient of a trained network changes fastest near the baseline, so rules that s
 
 from __future__ import annotations
 
-import difflib
 from typing import NamedTuple
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from wam.checks import positive
+from wam.checks import choice, positive
 
 RULES = ("quadratic", "gauss-legendre", "trapezoid", "adaptive", "geometric")
 """The names of the rules; the first is the default of :func:`wam.integrated_gradients`."""
 
 SWEEP = 9
 """Points of the forward sweep of the adaptive rule, both ends included (their scores are needed anyway)."""
-
 
 FLOOR = 1e-4
 """The lowest level of the geometric rule, as a share of the input: 1/10,000, -80 dB of a sound."""
@@ -42,10 +40,7 @@ def check_rule(rule: str, steps: int) -> int:
     ValueError
         For an unknown rule, fewer than one step, or one step of the trapezoid.
     """
-    if rule not in RULES:
-        near = difflib.get_close_matches(str(rule), RULES, n=1)
-        hint = f"did you mean {near[0]!r}?" if near else f"choose one of {', '.join(RULES)}"
-        raise ValueError(f"unknown rule {rule!r} for the nodes; {hint}")
+    choice(rule, RULES, "rule for the nodes")
     return positive(steps, f"steps ({rule} nodes)", least=2 if rule == "trapezoid" else 1)
 
 

@@ -15,7 +15,6 @@ from torch import Tensor
 from wam import metrics, perturbation
 from wam.explanation import Explanation
 from wam.metrics import Curves
-from wam.perturbation import Watch
 from wam.protocol import Protocol, conventions
 from wam.scoring import Model, frozen
 
@@ -98,13 +97,11 @@ def static(
     >>> found.insertion.share.item(), found.deletion.share.item(), found.sufficient[0, 0]
     (0.5, 0.25, tensor([4., 0., 3., 0.]))
     """
-    protocol, options = conventions(protocol, x), {"seed": seed, "max_batch": max_batch, "progress": progress}
-    curves = metrics.perturbation_curves(
-        model, x, explanation, steps=steps, output="top1", protocol=protocol, **options
-    )
-    path = perturbation.path(model, x, [explanation], protocol)
-    rank, _ = metrics.ranking(explanation, path, protocol, seed)
-    watch = Watch(model, "top1", explanation.target, len(x) if max_batch is None else max_batch)
+    protocol = conventions(protocol, x)
+    options = {"output": "top1", "protocol": protocol, "seed": seed, "max_batch": max_batch, "progress": progress}
+    curves = metrics.perturbation_curves(model, x, explanation, steps=steps, **options)
+    path, rank, _ = perturbation.ranked(model, x, explanation, protocol, seed)
+    watch = perturbation.Watch(model, "top1", explanation, max_batch)
     grid = (curves.fractions * rank.shape[1]).round().long()
 
     def is_first(kind: str, count: Tensor) -> Tensor:

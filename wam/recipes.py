@@ -10,13 +10,13 @@ import os
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from wam import adversarial, picture_models, pictures, sound_models, sounds, volume_models, volumes
+from wam.checks import choice
 from wam.classifier import Classifier, read
 from wam.examples import Examples
 from wam.training import Record, accuracy, binary_cross_entropy, store, train
@@ -172,8 +172,7 @@ def cifar10(
     ImportError
         Foolbox cannot be imported; before the training, not after it.
     """
-    if training not in TRAININGS:
-        raise ValueError(f"unknown training {training!r}: {', '.join(TRAININGS)}")
+    choice(training, TRAININGS, "training")
     adversarial.check_radius(radius)
     adversarial.attack_library()
     perturb, usual = {
@@ -194,9 +193,9 @@ _USUAL = {"batch": 128, "learning_rate": 2e-3}
 TRAININGS = ("erm", "adv", "adv_fast", "adv_free")
 """What :func:`cifar10` can do."""
 
-RECIPES: Mapping[str, Callable[..., Any]] = MappingProxyType(
-    {recipe.__name__: recipe for recipe in (digits3d, moving_digits, cifar10, medmnist3d, esc50)}
-)
+RECIPES: Mapping[str, Callable[..., Any]] = {
+    recipe.__name__: recipe for recipe in (digits3d, moving_digits, cifar10, medmnist3d, esc50)
+}
 """Everything that ``python -m wam.recipes`` trains, by name."""
 
 

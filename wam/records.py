@@ -9,6 +9,7 @@ from typing import Any
 import pandas as pd
 
 from wam import benchmark
+from wam.checks import choice
 
 RESULTS = Path(__file__).parent / "results"
 """The folder of them."""
@@ -39,6 +40,5 @@ def stored(name: str = "image_tables") -> tuple[pd.DataFrame, dict[str, Any]]:
         If there is no such table.
     """
     known = sorted(path.stem for path in RESULTS.glob("*.parquet"))
-    if name not in known:
-        raise ValueError(f"no stored table {name!r}; there are {', '.join(known)}")
-    return benchmark.read(RESULTS / f"{name}.parquet"), json.loads((RESULTS / f"{name}.json").read_text())
+    path = RESULTS / f"{choice(name, known, 'stored table')}.parquet"
+    return benchmark.read(path), json.loads((RESULTS / f"{name}.json").read_text())

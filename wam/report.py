@@ -2,60 +2,34 @@
 
 from __future__ import annotations
 
-import difflib
-import io
-import json
 import math
 import os
 import platform
+import textwrap
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import soundfile
 import torch
-from matplotlib import rc_context
 from matplotlib.figure import Figure
-from PIL import Image
 from torch import Tensor
 
 from wam import __version__, charts, plots, spectrograms, voxels
-from wam.attribution import integrated_gradients, saliency, smoothgrad
 from wam.audio import levelled
-from wam.checks import finite
-from wam.clips import Clip
+from wam.checks import choice, finite
 from wam.explanation import Explanation
 from wam.files import replace_all
-from wam.frames import Wavelet
+from wam.methods import FRAMES, METHODS, SAMPLES, STEPS, explained, fitting
+from wam.names import index
 from wam.preparation import prepared
+from wam.report_files import contents
 from wam.scoring import frozen, scores
-from wam.sound_models import SoundClassifier
 
-__all__ = ["METHODS", "Report", "explain"]
-
-METHODS = {
-    "integrated_gradients": integrated_gradients,
-    "smoothgrad": smoothgrad,
-    "saliency": saliency,
-    "ig": integrated_gradients,
-    "sg": smoothgrad,
-    "grad": saliency,
-}
-"""The methods of :func:`explain`, by their names and by short ones."""
-
-FRAMES = {1: ("sym8", 5), 2: ("haar", 3), 3: ("haar", 3)}
-"""Wavelet and levels for sounds, images and volumes: those of chapters 04, 02 and 05."""
-
-STEPS = {1: 16, 2: 64, 3: 16}
-"""Gradients of integrated gradients; more than chapter 02 has for one image of many. SmoothGrad: :data:`SAMPLES`."""
-
-SAMPLES = {1: 16, 2: 16, 3: 25}
-"""Noisy copies of SmoothGrad, as in those chapters."""
-
+__all__ = ["FRAMES", "METHODS", "SAMPLES", "STEPS", "Report", "explain"]
 
 CAPTIONS = {
     "explanation": "What was explained, and what matters of it: together, and scale by scale.",
@@ -139,7 +113,7 @@ class Report:
         if self.rate is None:
             return {}
         heard = levelled([self.x[0], self.reconstruction()])
-        return dict(zip(("the sound", f"top {plots._percent(self.top)} of its coefficients"), heard))
+        return dict(zip(("the sound", f"{plots._top(self.top)} of its coefficients"), heard))
 
     def figures(self) -> dict[str, tuple[Figure, str]]:
         """The figures by name, each with its alternative text.
@@ -155,32 +129,11 @@ class Report:
             found = {"explanation": voxels.explanation(e, self.x, categories=names)}
             found["slices"] = voxels.slices(e, self.x, categories=names)
         else:
-            found = {"explanation": self._scalograms()}
+            found = {"explanation": spectrograms.explanation(e, self.rate, categories=names)}
             whole, part = self.sounds().items()
             marked = {whole[0]: spectrograms.share(part[1], whole[1], self.rate)}
             found["spectrogram"] = spectrograms.comparison(dict((whole, part)), self.rate, marked)
-        return found | {"scales": self._bars()}
-
-    def _scalograms(self) -> tuple[Figure, str]:
-        e, text = self.explanation, plots.describe(self.explanation, 0, self.categories)
-        with rc_context(plots.style()):
-            figure = Figure(figsize=(plots.WIDTH, 4.6))
-            upper, lower = figure.subplots(2, 1, sharex=True)
-            spectrograms.scalogram(upper, e.coefficients, self.rate, title="the sound: coefficients |z|")
-            spectrograms.scalogram(lower, e.attributions, self.rate, title=f"what matters for it: |γ|, {e.method}")
-            upper.set_xlabel("")
-            figure.suptitle(plots._heading(e, self.categories), fontweight="bold")
-        return figure, f"{text} Two scalograms, an octave per row: the sound, and the attributions."
-
-    def _bars(self) -> tuple[Figure, str]:
-        e, signed = self.explanation, self.explanation.completeness_gap is not None
-        with rc_context(plots.style()):
-            figure = Figure(figsize=(plots.WIDTH, 5.4 if signed else 3.0))
-            axes = figure.subplots(1 + signed, 1, squeeze=False)[:, 0]
-            text = [charts.profile(ax, e, scores=k == 1) for k, ax in enumerate(axes)]
-            if signed:
-                axes[1].set_ylabel("contribution to the score")
-        return figure, " ".join(text)
+        return found | {"scales": charts.scales(e)}
 
     def show(self) -> None:
         """Show the figures with their alternative texts in a notebook, and players for a sound."""
@@ -237,42 +190,7 @@ class Report:
         ...     sorted(file.name for file in report.save(folder))[:3]
         ['attributions.safetensors', 'explanation.png', 'reconstruction.npy']
         """
-        folder, began = Path(folder), time.perf_counter()
-        figures = {f"{name}.png": made for name, made in self.figures().items()}
-        pictures = {name: _png(figure) for name, (figure, _) in figures.items()}
-        middle = time.perf_counter()
-        name, content = self._reconstructed()
-
-        def attributions(scratch: Path) -> None:
-            self.explanation.save(scratch)
-
-        def summary(scratch: Path) -> None:
-            found = {**more, **self.summary()}
-            parts = {"figures": middle - began, "save": time.perf_counter() - middle}
-            found["seconds"] = {k: round(v, 3) for k, v in {**more.get("seconds", {}), **self.seconds, **parts}.items()}
-            found["figures"] = {file: alt for file, (_, alt) in figures.items()}
-            scratch.write_text(json.dumps(found, indent=1, ensure_ascii=False, allow_nan=False) + "\n", "utf-8")
-
-        contents: dict[str, Callable[[Path], Any]] = {
-            file: lambda scratch, data=data: scratch.write_bytes(data)
-            for file, data in {**pictures, name: content}.items()
-        }
-        return replace_all(folder, contents | {"attributions.safetensors": attributions, "summary.json": summary})
-
-    def _reconstructed(self) -> tuple[str, bytes]:
-        """The name and the content of the file of the reconstruction."""
-        file = io.BytesIO()
-        if self.picture is not None:
-            values = plots._reconstruction(self.explanation, self.picture[0], self.top)
-            values = (255 * np.clip(values, 0, 1)).round().astype(np.uint8)
-            Image.fromarray(values[..., 0] if values.shape[2] == 1 else values).save(file, "png")
-            return "reconstruction.png", file.getvalue()
-        if self.rate is None:
-            np.save(file, self.reconstruction().float().cpu().numpy(), allow_pickle=False)
-            return "reconstruction.npy", file.getvalue()
-        _, part = self.sounds().values()
-        soundfile.write(file, Clip(part, self.rate).pcm(), self.rate, format="WAV", subtype="PCM_16")
-        return "reconstruction.wav", file.getvalue()
+        return replace_all(Path(folder), contents(self, more))
 
     def __str__(self) -> str:
         e, digits = self.explanation, max(len(str(scale["scale"])) for scale in self.scales)
@@ -292,7 +210,7 @@ class Report:
             total = sum(scale["signed_sum"] for scale in self.scales)
             hint = "; more steps make it smaller" if gap > 0.1 * abs(rise) else ""
             lines.append(f"sum {total:+.3f}, rise of the score from the baseline {rise:+.3f}: a gap of {gap:.3f}{hint}")
-        return "\n".join(lines)
+        return "\n".join(textwrap.fill(line, 80, subsequent_indent="  ") for line in lines)
 
 
 def explain(
@@ -323,13 +241,13 @@ def explain(
     method
         ``"integrated_gradients"`` or ``"ig"``, ``"smoothgrad"`` or ``"sg"``, ``"saliency"`` or ``"grad"``.
     wavelet, levels
-        The frame; by default :data:`FRAMES`, with fewer levels where the input is too small for them.
+        The frame; by default :data:`wam.methods.FRAMES`, with fewer levels where the input is too small for them.
     top
         The share of the coefficients in the reconstruction.
     target
         A class by index or by name; by default the predicted one.
     steps, samples
-        Gradients of integrated gradients (:data:`STEPS`), and of SmoothGrad (:data:`SAMPLES`).
+        Gradients of integrated gradients (:data:`wam.methods.STEPS`), and of SmoothGrad (:data:`wam.methods.SAMPLES`).
     seconds
         How much of a recording is explained; by default :data:`wam.preparation.SECONDS` at most.
     seed
@@ -354,72 +272,28 @@ def explain(
     >>> report.categories[report.target], [scale["scale"] for scale in report.scales]
     ('7', ['approximation', 'level 3', 'level 2', 'level 1'])
     """
-    if method not in METHODS:
-        near = difflib.get_close_matches(str(method), METHODS, n=1)
-        raise ValueError(f"unknown method {method!r}; {f'did you mean {near[0]}?' if near else ', '.join(METHODS)}")
+    choice(method, METHODS, "method")
     if not 0 < top <= 1:
         raise ValueError(f"top, the share of the coefficients kept, must be above 0 and at most 1, got {top!r}")
-    began, ndim, function = time.perf_counter(), model.ndim, METHODS[method]
+    began, ndim, categories = time.perf_counter(), model.ndim, model.categories
     x, how = prepared(model, example, seconds)
-    name, most = FRAMES[ndim]
-    frame = Wavelet(wavelet or name, most if levels is None else levels, ndim)
-    if levels is None:
-        frame = Wavelet(frame.name, max(1, min(most, frame.max_levels(x.shape[2:]))), ndim)
-    frame.check(x)
+    frame = fitting(x, wavelet, levels)
     with torch.no_grad(), frozen(model):
         logits = finite(scores(model, x), "the output of the model")[0]
-    categories = tuple(getattr(model, "categories", ()) or (f"class {i}" for i in range(len(logits))))
-    index = int(logits.argmax()) if target is None else _index(target, categories)
+    chosen = int(logits.argmax()) if target is None else index(target, categories)
     middle = time.perf_counter()
-    options: dict[str, Any] = {"frame": frame, "max_batch": max_batch}
-    if function is integrated_gradients:
-        nodes = {"nodes": "geometric"} if ndim == 1 else {}
-        options |= {"steps": STEPS[ndim] if steps is None else steps, "progress": progress, **nodes}
-    elif function is smoothgrad:
-        options |= {"samples": SAMPLES[ndim] if samples is None else samples, "seed": seed, "progress": progress}
-    e = function(model, x, index, **options).to("cpu")
-    exclusive = not isinstance(model, SoundClassifier)
+    options = {"steps": steps, "samples": samples, "seed": seed, "max_batch": max_batch, "progress": progress}
+    e = explained(method, model, x, chosen, frame=frame, **options).to("cpu")
     return Report(
         model=model.name,
         categories=categories,
         x=x.cpu(),
         explanation=e,
         logits=logits.cpu(),
-        probabilities=(logits.softmax(0) if exclusive else logits.sigmoid()).cpu(),
+        probabilities=(logits.sigmoid() if ndim == 1 else logits.softmax(0)).cpu(),
         top=top,
-        picture=_picture(model, x) if ndim == 2 else None,
+        picture=model.display(x) if ndim == 2 else None,
         rate=model.rate if ndim == 1 else None,
         settings={"wavelet": frame.name, "levels": frame.levels, **how},
         seconds={"prediction": middle - began, "explanation": time.perf_counter() - middle},
     )
-
-
-def _picture(model: Any, x: Tensor) -> np.ndarray:
-    if hasattr(model, "display"):
-        return model.display(x)
-    return x.detach().clamp(0, 1).permute(0, 2, 3, 1).float().cpu().numpy()
-
-
-def _index(target: int | str, categories: tuple[str, ...]) -> int:
-    """A class by index or by name."""
-    text = str(target)
-    found = [i for i, name in enumerate(categories) if name.lower() == text.lower()]
-    if isinstance(target, str) and len(found) == 1:
-        return found[0]
-    if isinstance(target, str) and found:
-        raise ValueError(f"{len(found)} classes are called {text!r}: give the index, {' or '.join(map(str, found))}")
-    if text.removeprefix("-").isdigit():
-        if not 0 <= int(text) < len(categories):
-            raise ValueError(f"there is no class {text}: the model has classes 0 to {len(categories) - 1}")
-        return int(text)
-    lower = {name.lower(): name for name in categories}
-    near = [lower[name] for name in difflib.get_close_matches(text.lower(), lower, n=3, cutoff=0.5)]
-    near += [name for key, name in lower.items() if text and text.lower() in key]
-    hint = f"did you mean {' or '.join(map(repr, dict.fromkeys(near[:4])))}?" if near else "see model.categories"
-    raise ValueError(f"there is no class {text!r}; {hint}")
-
-
-def _png(figure: Figure) -> bytes:
-    file = io.BytesIO()
-    figure.savefig(file, format="png", dpi=160, facecolor="white")
-    return file.getvalue()

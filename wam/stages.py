@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator
 from copy import deepcopy
+from itertools import groupby, takewhile
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -106,11 +107,10 @@ def stages(model: nn.Module, x: Tensor, count: int | None = 10) -> tuple[Stage, 
         at = blocks.index(largest)
         blocks[at : at + 1] = _opened(*largest)
     if len(joined) > count:
-        runs = np.array_split(np.arange(len(joined) - 1), count - 1) if count > 1 else []
-        ends = [(int(run[0]), int(run[-1])) for run in runs]
-        ends += [((ends[-1][1] + 1) if ends else 0, len(joined) - 1)]
-        names = [joined[a][0] if a == b else f"{joined[a][0]} to {joined[b][0]}" for a, b in ends]
-        joined = [(name, sum((joined[i][1] for i in range(a, b + 1)), [])) for name, (a, b) in zip(names, ends)]
+        runs = np.array_split(np.arange(len(joined) - 1), count - 1)
+        parts = [[joined[i] for i in run] for run in (*runs, [len(joined) - 1])]
+        names = [part[0][0] if len(part) == 1 else f"{part[0][0]} to {part[-1][0]}" for part in parts]
+        joined = [(name, sum((members for _, members in part), [])) for name, part in zip(names, parts)]
     shared = _wrapper([name for name, _ in joined])
     return tuple(Stage(_short(name, shared), tuple(members)) for name, members in joined)
 
@@ -165,14 +165,12 @@ def _opened(prefix: str, members: list[str]) -> list[tuple[str, list[str]]]:
 
 def _children(prefix: str, members: list[str]) -> list[tuple[str, list[str]]]:
     """Runs of layers that belong to the same child, in order; a child may have several runs."""
-    runs: list[tuple[str, list[str]]] = []
     start = f"{prefix}." if prefix else ""
-    for name in members:
-        child = name if name == prefix else start + name.removeprefix(start).partition(".")[0]
-        if not runs or runs[-1][0] != child:
-            runs.append((child, []))
-        runs[-1][1].append(name)
-    return runs
+
+    def child(name: str) -> str:
+        return name if name == prefix else start + name.removeprefix(start).partition(".")[0]
+
+    return [(name, list(run)) for name, run in groupby(members, child)]
 
 
 def _joined(blocks: list[tuple[str, list[str]]], modules: dict[str, nn.Module]) -> list[tuple[str, list[str]]]:
@@ -194,12 +192,8 @@ def _joined(blocks: list[tuple[str, list[str]]], modules: dict[str, nn.Module]) 
 
 def _wrapper(names: list[str]) -> str:
     """The modules that all names begin with, such as the one that holds a network and its preprocessing."""
-    shared = ""
-    while len({name[len(shared) :].partition(".")[0] for name in names}) == 1 and all(
-        "." in n[len(shared) :] for n in names
-    ):
-        shared += names[0][len(shared) :].partition(".")[0] + "."
-    return shared
+    owners = zip(*(name.split(".")[:-1] for name in names))
+    return "".join(f"{owner[0]}." for owner in takewhile(lambda owner: len(set(owner)) == 1, owners))
 
 
 def _short(name: str, shared: str) -> str:

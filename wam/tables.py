@@ -259,10 +259,7 @@ def check(names: Sequence[str], *, wavelet: str, levels: int, device: str, **oth
     """
     names = [each for name in names for each in (models.EMBEDDED if name == "embedded" else [name])]
     frame = Wavelet(wavelet, levels, ndim=2)
-    try:
-        torch.empty(1, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise ValueError(f"device {device!r} cannot be used: {str(error).splitlines()[0]}") from None
+    models.usable(device)
     for name in names:
         frame.check(torch.empty(1, 3, *models.load(name).input_size))
     return list(dict.fromkeys(names))

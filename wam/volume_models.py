@@ -8,14 +8,12 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
 from torch import Tensor, nn
 from torchvision.models.video.resnet import BasicBlock, Conv3DSimple, VideoResNet
 
-from wam.classifier import WEIGHTS, Classifier, read
+from wam.classifier import WEIGHTS, Classifier, read, reading
 from wam.volumes import DIRECTIONS, MEDMNIST, Volumes
 
 __all__ = ["VolumeClassifier", "VoxelCNN", "digits3d", "medmnist3d", "moving_digits", "resnet18_3d"]
@@ -147,18 +145,10 @@ def medmnist3d(weights: str | os.PathLike | None, pretrained: bool = True) -> Vo
         categories = MEDMNIST["adrenalmnist3d"]
         return VolumeClassifier("medmnist3d", resnet18_3d(1, len(categories)), categories)
     how = "python -m wam.recipes medmnist3d OUT trains the network and writes OUT/adrenalmnist3d.safetensors"
-    if weights is None or not Path(weights).is_file():
-        named = f"there is no file {weights}" if weights else "nobody publishes weights of the paper's volume network"
-        raise FileNotFoundError(f"{named}: {how}; give that file as weights=, or take pretrained=False")
-    try:
-        state, card = read(weights)
+    with reading(weights, "medmnist3d", how) as (state, card):
         network = resnet18_3d(card["channels"], len(card["categories"]))
         network.load_state_dict(state)
-        name = str(card["name"])
-    except (SafetensorError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:200]
-        raise ValueError(f"{weights} does not hold a network of MedMNIST3D and its card: {reason} ({how})") from error
-    return VolumeClassifier(name, network, card["categories"], card["channels"], card)
+        return VolumeClassifier(str(card["name"]), network, card["categories"], card["channels"], card)
 
 
 def _shipped(name: str, categories: Sequence[str], pretrained: bool) -> VolumeClassifier:

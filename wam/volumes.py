@@ -11,12 +11,12 @@ import zipfile
 import zlib
 from collections.abc import Mapping
 from pathlib import Path
-from types import MappingProxyType
 
 import numpy as np
 import torch
-from torch import Tensor
+from scipy.spatial.transform import Rotation
 
+from wam.checks import choice
 from wam.examples import Examples, count
 from wam.pictures import mnist_digits
 
@@ -25,19 +25,17 @@ __all__ = ["DIRECTIONS", "MEDMNIST", "Volumes", "digits3d", "medmnist3d", "movin
 DIRECTIONS = ("left", "right", "up", "down")
 """Where the digits of :func:`moving_digits` move, by index."""
 
-MEDMNIST: Mapping[str, tuple[str, ...]] = MappingProxyType(
-    {
-        "organmnist3d": (
-            "liver", "kidney-right", "kidney-left", "femur-right", "femur-left", "bladder",
-            "heart", "lung-right", "lung-left", "spleen", "pancreas",
-        ),
-        "nodulemnist3d": ("benign", "malignant"),
-        "adrenalmnist3d": ("normal", "hyperplasia"),
-        "fracturemnist3d": ("buckle rib fracture", "nondisplaced rib fracture", "displaced rib fracture"),
-        "vesselmnist3d": ("vessel", "aneurysm"),
-        "synapsemnist3d": ("inhibitory synapse", "excitatory synapse"),
-    }
-)  # fmt: skip
+MEDMNIST: Mapping[str, tuple[str, ...]] = {
+    "organmnist3d": (
+        "liver", "kidney-right", "kidney-left", "femur-right", "femur-left", "bladder",
+        "heart", "lung-right", "lung-left", "spleen", "pancreas",
+    ),
+    "nodulemnist3d": ("benign", "malignant"),
+    "adrenalmnist3d": ("normal", "hyperplasia"),
+    "fracturemnist3d": ("buckle rib fracture", "nondisplaced rib fracture", "displaced rib fracture"),
+    "vesselmnist3d": ("vessel", "aneurysm"),
+    "synapsemnist3d": ("inhibitory synapse", "excitatory synapse"),
+}  # fmt: skip
 """The sets of MedMNIST3D and their class names, as the ``medmnist`` package 3.0.2 gives them."""
 
 SPLITS = ("train", "val", "test")
@@ -62,11 +60,6 @@ class Volumes(Examples):
     AXES = ("depth", "height", "width")
     NOUN = "volumes"
 
-    @property
-    def voxels(self) -> Tensor:
-        """``(n, channels, depth, height, width)``, ``uint8``."""
-        return self.values
-
 
 def digits3d(split: str = "test", n: int | None = None) -> Volumes:
     r"""3D digits derived from MNIST: solid, turned at random, 16 voxels along every axis.
@@ -87,7 +80,7 @@ def digits3d(split: str = "test", n: int | None = None) -> Volumes:
     --------
     >>> from wam import volumes
     >>> digits = volumes.digits3d("test", 3)
-    >>> digits.voxels.shape, digits.labels.tolist()
+    >>> digits.values.shape, digits.labels.tolist()
     (torch.Size([3, 1, 16, 16, 16]), [7, 2, 1])
     """
     images, labels = mnist_digits(split, n)
@@ -111,7 +104,7 @@ def moving_digits(split: str = "test", n: int | None = None) -> Volumes:
     --------
     >>> from wam import volumes
     >>> clips = volumes.moving_digits("test", 3)
-    >>> clips.voxels.shape, [clips.categories[label] for label in clips.labels]
+    >>> clips.values.shape, [clips.categories[label] for label in clips.labels]
     (torch.Size([3, 1, 16, 16, 16]), ['7 down', '2 down', '1 left'])
     """
     images, labels = mnist_digits(split, None)
@@ -161,8 +154,8 @@ def medmnist3d(
     >>> from wam import volumes
     >>> adrenals = volumes.medmnist3d("adrenalmnist3d", "test")  # doctest: +SKIP
     """
-    if name not in MEDMNIST or split not in SPLITS:
-        raise ValueError(f"no set {name!r} with a split {split!r}: sets are {', '.join(MEDMNIST)}, splits {SPLITS}")
+    choice(name, MEDMNIST, "set")
+    choice(split, SPLITS, "split")
     path = _published(name, size) if file is None else Path(file).expanduser()
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {path}: take {name}.npz from {_ZENODO}, or leave file= out")
@@ -208,14 +201,15 @@ def _volumes(voxels: np.ndarray, full: int, labels: np.ndarray, categories: tupl
     return Volumes(torch.from_numpy(voxels)[:, None], full, torch.from_numpy(labels), categories, source)
 
 
-def _parts(*arrays: np.ndarray, size: int = 2000):
-    return zip(*(np.split(array, range(size, len(array), size)) for array in arrays))
+def _parts(*arrays: np.ndarray):
+    """2000 of each at a time, for memory."""
+    return zip(*(np.split(array, range(2000, len(array), 2000)) for array in arrays))
 
 
 def _solids(images: np.ndarray, angles: np.ndarray) -> np.ndarray:
     """Extrude, turn and rasterise images ``(n, 28, 28)``: ``(n, 16, 16, 16)`` with axes depth, height and width."""
     digit, row, column = np.nonzero(images > 0.3)
-    turn = _rotations(angles)[digit]
+    turn = Rotation.from_euler("XYZ", angles).as_matrix()[digit]
     flat = np.stack([np.zeros(len(row)), (row - 13.5) / 28, (column - 13.5) / 28], axis=1)
     depth = np.linspace(-0.12, 0.12, 7)[:, None]
     points = np.einsum("pij,pj->pi", turn, flat)[:, None] + depth * turn[:, None, :, 0]  # (pixels, 7, 3)
@@ -225,18 +219,6 @@ def _solids(images: np.ndarray, angles: np.ndarray) -> np.ndarray:
     voxels = np.zeros((len(images), *[_SIDE] * 3), np.uint8)
     voxels[digit[:, None], place[..., 0], place[..., 1], place[..., 2]] = 1
     return voxels
-
-
-def _rotations(angles: np.ndarray) -> np.ndarray:
-    """Rotations ``(n, 3, 3)`` by angles ``(n, 3)`` about the three axes, one after the other."""
-    turn = np.eye(3)
-    for axis, (i, j) in enumerate([(1, 2), (2, 0), (0, 1)]):
-        cosine, sine = np.cos(angles[:, axis]), np.sin(angles[:, axis])
-        one = np.tile(np.eye(3), (len(angles), 1, 1))
-        one[:, i, i] = one[:, j, j] = cosine
-        one[:, i, j], one[:, j, i] = -sine, sine
-        turn = turn @ one
-    return turn
 
 
 def _moving(images: np.ndarray, starts: np.ndarray, directions: np.ndarray) -> np.ndarray:

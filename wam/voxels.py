@@ -8,7 +8,6 @@ figures come with an alternative text, and :func:`turning` gives what :func:`wam
 from __future__ import annotations
 
 import itertools
-import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -146,7 +145,8 @@ def gallery(
             _legend(figure, loc="upper left")
         for ax in panels[len(cells) :]:
             ax.remove()
-    return figure, f"{len(cells)} panels, {len(columns)} in a row: {', '.join(columns)}. {' '.join(said)}"
+    what = ", ".join(dict.fromkeys(columns))
+    return figure, f"{len(cells)} panels, {len(columns)} in a row: {what}. {' '.join(said)}"
 
 
 def turning(
@@ -235,14 +235,12 @@ def _draw(ax: Axes, column: str, one: Explanation, volume, view=VIEW, title: str
         solid(ax, volume, view=view, title=title or column)
     else:
         heatmap(ax, volume, one.heatmap()[0], view=view, title=title or column)
-    return f"{_profile(one)}."
+    return f"{plots._listed(one, one.scale_profile()[0].tolist())}."
 
 
 def _describe(one: Explanation, volume, categories) -> str:
     heat, shape = _array(one.heatmap()[0]), shape_of(volume)
-    text = f"{plots._heading(one, categories)}. Score {one.score.item():.2f}. "
-    text += "" if shape.any() else "The volume is empty: it has no shape. "
-    text += f"Share of the attribution per scale: {_profile(one)}."
+    text = plots.describe(one, 0, categories) + ("" if shape.any() else " The volume is empty: it has no shape.")
     if not heat.any():
         return text
     centre = (np.indices(heat.shape) * heat).sum((1, 2, 3)) / heat.sum() / heat.shape
@@ -251,11 +249,6 @@ def _describe(one: Explanation, volume, categories) -> str:
         f"{_percent(heat[shape].sum() / heat.sum())} of it lies on the shape, {_percent(shape.mean())} of the volume"
     )
     return f"{text} The heatmap is centred {place}; {there}."
-
-
-def _profile(one: Explanation) -> str:
-    shares = one.scale_profile()[0].tolist()
-    return "none, all attributions are zero" if math.isnan(shares[0]) else plots._listed(one, shares)
 
 
 def _legend(owner: Axes | Figure, **place) -> None:

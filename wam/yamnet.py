@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from wam.audio import waveforms
-from wam.frames import full_precision
+from wam.precision import full_precision
 
 __all__ = ["MINIMUM", "RATE", "Contents", "FrontEnd", "YAMNet", "read"]
 
