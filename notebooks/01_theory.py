@@ -33,22 +33,21 @@ if "google.colab" in sys.modules:  # install what is missing; torch and numpy st
 # # 01 Theory: one gradient, every scale
 #
 # *Sections 3, 3.1, A.1 and C.1 of the paper, and the outlook of its project page.* The paper is [Kasmi et al.
-# (2025)](../book/bibliography.md); WAM, its Wavelet Attribution Method; WAM-SG and WAM-IG, its SmoothGrad and
-# integrated-gradients variants.
+# (2025)](../book/bibliography.md). WAM is its Wavelet Attribution Method, WAM-SG and WAM-IG the variants by SmoothGrad
+# and by integrated gradients.
 #
 # A heatmap says **where** a network looked. This chapter builds, from nothing, the method that also says
-# **what** it looked at: coarse shape, edges or fine grain. It needs two ingredients, a change of coordinates
-# and the chain rule. By the end you can derive all of it on one sheet of paper.
+# **what** it looked at: coarse shape, edges or fine grain. It needs a change of coordinates and the chain rule; the
+# whole derivation fits on one sheet of paper.
 #
 # Three things you will see:
 #
 # 1. a photograph taken apart into scales, and put together again without loss;
-# 2. equations 1 to 3 of the paper, derived, and then checked to rounding error on a real network, in
-#    wavelets and in the Fourier domain;
+# 2. equations 1 to 3 of the paper, derived, and checked to rounding error on a real network;
 # 3. the score of a class, written as a sum with one term per scale.
 #
-# In this chapter and in all others, remarks in the text describe the default, *embedded* run. Terms and symbols are
-# defined where they first appear, and once more in the [glossary](../book/glossary.md).
+# In all chapters, remarks in the text describe the default, *embedded* run. Terms and symbols are defined where they
+# first appear, and in the [glossary](../book/glossary.md).
 #
 # <!-- cost -->
 
@@ -92,27 +91,28 @@ def percent(share, sign=""):
 #
 # ### A signal, two numbers at a time
 #
-# Take one row of pixels of a real photograph. It has everything that makes signals hard: a flat part (a dark
-# coat), sharp edges (the coat's border, the legs of a tripod) and a texture (grass).
+# What is a scale? Take one row of pixels of a real photograph. It has a flat part (a dark coat), sharp edges (the
+# coat's border, the legs of a tripod) and a texture (grass).
 
 # %%
 photographs = {photograph.name: photograph.image for photograph in data.photographs()}
 camera = torch.from_numpy(np.asarray(photographs["camera"].convert("L")) / 255.0)
 row = camera[400][None, None]  # (batch, channels, samples)
-print(f"{row.shape[-1]} samples, from {row.min():.2f} (dark) to {row.max():.2f} (bright)")
+say(f"{row.shape[-1]} samples, from {row.min():.2f} (dark) to {row.max():.2f} (bright).")
 
 # %% [markdown]
-# The oldest wavelet, [Haar's (1910)](../book/bibliography.md), replaces every two neighbours by their
-# average and their difference:
+# The oldest wavelet, [Haar's (1910)](../book/bibliography.md), replaces every two neighbours by their average and
+# their difference, up to a factor:
 #
-# $$ a_k = \frac{x_{2k} + x_{2k+1}}{\sqrt 2}, \qquad d_k = \frac{x_{2k} - x_{2k+1}}{\sqrt 2}. \tag{1.1} $$
+# $$ \begin{aligned} a_k &= \frac{x_{2k} + x_{2k+1}}{\sqrt 2}, \cr
+#    d_k &= \frac{x_{2k} - x_{2k+1}}{\sqrt 2}. \end{aligned} \tag{1.1} $$
 #
 # Nothing is lost: $x_{2k} = (a_k + d_k)/\sqrt 2$ and $x_{2k+1} = (a_k - d_k)/\sqrt 2$. The $\sqrt 2$ keeps
-# the energy, $a_k^2 + d_k^2 = x_{2k}^2 + x_{2k+1}^2$, so (1.1) is an orthogonal map of the
-# plane (a reflection).
+# the energy, $a_k^2 + d_k^2 = x_{2k}^2 + x_{2k+1}^2$, so (1.1) is an orthogonal map.
 #
 # Now do the same to the averages, and again. The differences of round $j$ are the **details of level $j$**;
-# what remains after $J$ rounds is the **approximation**. That is a wavelet transform, in five lines:
+# what remains after $J$ rounds is the **approximation**. Each of these is a **scale**. That is a wavelet transform, in
+# five lines (in the package: [`wam.Wavelet`](../book/api_explain.md)).
 
 
 # %%
@@ -142,26 +142,28 @@ fig.align_ylabels()
 shares = (100 * (z * z).scale_sums()[0] / (row**2).sum()).tolist()
 listed = ", ".join(f"{scale} {share:.2f} %" for scale, share in zip(("approximation", "4", "3", "2", "1"), shares))
 alt = f"A row of 512 pixels and its Haar coefficients. Share of the energy per scale: {listed}."
-caption = "Row 400 of the photograph “camera” and its Haar coefficients. Grass lives in the fine levels; edges "
-caption += "reach through all of them; the overall brightness is left in the approximation."
+caption = "Row 400 of the photograph “camera” and its Haar coefficients, from fine to coarse."
 book.figure(fig, alt, caption)
 
 # %% [markdown]
+# Grass lives in the fine levels. The legs of the tripod reach through all of them. The overall brightness is left in
+# the approximation. So is the border of the coat: it happens to fall between two blocks of 16 pixels.
+#
 # ### Atoms: two matrices, not one
 #
-# Taking apart is linear, and so is putting together. Write them as two matrices, the **analysis** $W$ and
-# the **synthesis** $S$:
+# What does one coefficient stand for? Taking apart is linear, and so is putting together. Write them as two matrices,
+# the **analysis** $W$ and the **synthesis** $S$; the pair is a **frame**. A signal $x$ has the coefficients $z$:
 #
-# $$ z = W x, \qquad x = S z = \sum_k z_k\, s_k, \qquad S W = I. \tag{1.2} $$
+# $$ \begin{aligned} z &= W x, \qquad S W = I, \cr
+#    x &= S z = \sum_k z_k\, s_k. \end{aligned} \tag{1.2} $$
 #
 # The columns $s_k$ of $S$ are the **atoms**: the waves that the signal is a sum of. Each has a place and a
 # scale. $z_k$ is how much of $s_k$ the signal holds.
 #
 # For Haar, on a length divisible by $2^J$, $W$ is a product of orthogonal maps, so $S = W^{-1} = W^\top$:
-# the same atoms take the signal apart and put it together. Smoother wavelets, such as those of [Daubechies
-# (1988)](../book/bibliography.md), overlap their neighbours, and two things happen that matter below. At the
-# border they keep a few more coefficients than there are samples; and how the signal is continued there
-# changes $W$ but not $S$. Let us look at both matrices.
+# the same atoms take the signal apart and put it together. Smoother wavelets, such as `db4` of [Daubechies
+# (1988)](../book/bibliography.md), overlap their neighbours. At the border they keep a few more coefficients than
+# there are samples, and how the signal is continued there changes $W$ but not $S$.
 
 
 # %%
@@ -177,7 +179,8 @@ for name in ("haar", "db4", "bior2.4"):
     W, S = matrices(wam.Wavelet(name, levels=3, ndim=1), n=96)
     errors = (S @ W - torch.eye(96), W @ S - torch.eye(len(W)), S.T - W)
     rows.append((name, 96, len(W), *(f"{e.abs().max():.1g}" for e in errors)))
-book.table(("wavelet", "samples", "coefficients", "SW - I", "WS - I", "Sᵀ - W"), rows)
+title = "Size of the matrices, and the largest entry of three differences, without its sign:"
+book.table(("wavelet", "samples", "coefficients", "SW - I", "WS - I", "Sᵀ - W"), rows, title)
 
 
 # %%
@@ -207,19 +210,19 @@ book.figure(fig, alt, caption)
 # %% [markdown]
 # Synthesis always undoes analysis ($SW = I$). For Haar the matrices are square and $S^\top = W$. For the
 # others neither holds: $z = Wx$ is one of many ways to write $x$, and the transpose of $S$ is **not** the
-# analysis. (For an orthogonal wavelet such as `db4` only the border makes the difference; for `bior2.4`
-# everything does.) Remember that $S^\top$: it is the only matrix that an explanation needs.
+# analysis (exercise 1). Remember $S^\top$: it is the only matrix that an explanation needs.
 #
 # ### A photograph, coarse to fine
 #
-# An image is filtered along both axes, so a level has three orientations: *horizontal* edges, *vertical*
-# edges and *diagonal* ones. In colour, every channel is a signal of its own. Because synthesis is linear,
-# the image is the sum of what its scales contribute,
+# What does each scale hold of a photograph? An image is filtered along both axes, so a level has three orientations:
+# *horizontal*, *vertical* and *diagonal* edges. In colour, every channel is a signal of its own. Because synthesis is
+# linear, the image is the sum of what its scales contribute,
 #
-# $$ x = S z = \sum_{s} S z_s, \qquad s \in \{\text{approximation}, J, \dots, 1\}, \tag{1.3} $$
+# $$ x = S z = \sum_{s} S z_s, \tag{1.3} $$
 #
-# where $z_s$ keeps scale $s$ and sets all else to zero (`z.level(s)`). This is the *multiresolution* of
-# [Mallat (1989)](../book/bibliography.md). Move the slider from coarse to fine.
+# where $z_s$ keeps scale $s$, the approximation or one of the levels $J$ to 1, and sets all else to zero
+# ([`z.level(s)`](../book/api_explain.md)). This is the *multiresolution* of [Mallat (1989)](../book/bibliography.md).
+# Move the slider from coarse to fine.
 
 # %%
 coffee = torch.from_numpy(np.asarray(photographs["coffee"]) / 255.0)[:, 100:484]
@@ -232,9 +235,8 @@ worst = (sums[-1] - coffee[0]).abs().max()
 say(f"Largest difference between the sum of {len(parts)} parts and the photograph: **{worst:.1g}**.")
 
 # %% tags=["hide-input"]
-counts = {s: sum(b[0, 0].numel() for k, b in z.bands.items() if s in (k[0], k[1])) for s in z.scales[1:]}
-counts |= {"approx": z.bands[5, "approx"][0, 0].numel(), 5: counts[5] - z.bands[5, "approx"][0, 0].numel()}
-used = np.cumsum([100 * counts[scale] / z.size for scale in z.scales])
+counts = z.map(torch.ones_like).scale_sums()[0]
+used = (100 * counts.cumsum(0) / counts.sum()).tolist()
 labels = ["the approximation" if scale == "approx" else f"level {scale}" for scale in z.scales]
 missing = [100 * float((total - coffee[0]).norm() / coffee.norm()) for total in sums]
 held = [100 * float(part.norm() / coffee.norm()) for part in parts]
@@ -252,13 +254,17 @@ for scale, part, total, percentage in zip(z.scales, parts, sums, used):
     added = part if scale == "approx" else 0.5 + 3 * part
     plots.image(axes[1], added.permute(1, 2, 0).numpy(), "this scale adds")
     figures.append(fig)
-caption = "Left: the sum so far. Right: what the scale adds; details times three, on mid-grey."
+caption = "Left: the sum so far, with its share of the coefficients. Right: what the scale adds; details times three, "
+caption += "on mid-grey."
 book.slider(figures, labels, alts, caption, "Up to")
 
 # %% [markdown]
+# The approximation holds the colours and a blurred shape. The levels sharpen the edges, the finest ones the grain of
+# the wood.
+#
 # All coefficients fit into one picture, the **dyadic mosaic**. The approximation sits in the corner, and
-# each finer level wraps around it, because it has twice as many coefficients along each axis. Explanations
-# will be shown in the same layout.
+# each finer level, with twice as many coefficients along each axis, wraps around it. Explanations come in the same
+# layout.
 
 # %%
 fig, axes = plt.subplots(1, 2, figsize=(6, 3.4))
@@ -278,17 +284,17 @@ say(f"The largest 5 % of the details hold **{share:.0f} %** of the energy of all
 #
 # ### What a scale is, in frequency
 #
-# An *octave* is a doubling of frequency. In an ideal dyadic decomposition level $j$ holds exactly one:
+# Which frequencies does a level hold? An *octave* is a doubling of frequency. If filters were ideal, level $j$ would
+# hold exactly one octave, the frequencies $\nu$ (in cycles per sample) with
 #
-# $$ \text{level } j: \quad 2^{-(j+1)} < |\nu| \le 2^{-j} \ \text{ cycles per sample}, \tag{1.4} $$
+# $$ 2^{-(j+1)} < |\nu| \le 2^{-j}. \tag{1.4} $$
 #
-# level 1 from a quarter of a cycle to the finest ripple that samples can carry (half a cycle), level 2 the
-# octave below, and so on. Section 3 of the paper says that level $j$ covers "resolutions between $2^j$ and
-# $2^{j-1}$ octaves". An octave being a ratio, we read this as (1.4) in another unit: between $2^{j-1}$ and
-# $2^j$ *samples per half-wave*. The bounds are powers of two, the width is one octave.
+# Level 1 ends at half a cycle, the finest ripple that samples can carry. Section 3 of the paper says that level $j$
+# covers "resolutions between $2^j$ and $2^{j-1}$ octaves". An octave being a ratio, we read this as (1.4) in another
+# unit: between $2^{j-1}$ and $2^j$ *samples per half-wave*.
 #
-# Real filters have slopes. `wam.Fourier` sorts the frequencies into exactly the bands (1.4), so the test is:
-# place one atom of level $j$ in the middle of a long signal, and ask how much of its energy lies in its own
+# Real filters have slopes. [`wam.Fourier`](../book/api_explain.md) sorts the frequencies into exactly the bands (1.4).
+# So we place one atom of level $j$ in the middle of a long signal, and ask how much of its energy lies in its own
 # octave.
 
 
@@ -316,12 +322,12 @@ alt = f"Spectra of atoms against ideal octaves. Share of an atom's energy in its
 book.figure(fig, alt, "Shaded: the ideal octaves (1.4). Above each: the share of the atom's energy inside its own.")
 
 # %% [markdown]
-# The longer the filter, the closer to the ideal. The price is a longer atom, which is less certain about
-# *where*. Nobody escapes this trade; a wavelet chooses a point on it.
+# Compare each curve with the shaded octave of its colour. The longer the filter (top to bottom), the closer to the
+# ideal. The price is a longer atom, which is less certain about *where*.
 #
-# These shares are what a level would hold of white noise. A photograph is not white: its energy is concentrated
-# at low frequencies, and whatever leaks from there counts. So measure the parts $S z_s$ of (1.3) as well. In two
-# dimensions the ideal octave is the square annulus $2^{-(j+1)} < \max_i |\nu_i| \le 2^{-j}$.
+# These shares are what a level would hold of white noise. A photograph has most of its energy at low frequencies, and
+# whatever leaks from there counts. So measure the parts $S z_s$ of (1.3) as well. In an image
+# the ideal octave is a square ring, $2^{-(j+1)} < \max_i |\nu_i| \le 2^{-j}$ with $\nu_i$ the frequency along axis $i$.
 
 # %%
 octaves = wam.Fourier(levels=5, ndim=2)
@@ -341,8 +347,8 @@ for ax, (name, share) in zip(axes, leak.items()):
     ax.imshow(share, cmap="Blues", vmin=0, vmax=1)
     for i, j in itertools.product(range(6), range(6)):
         if share[i, j] >= 0.005:
-            ax.text(j, i, f"{100 * share[i, j]:.0f}", ha="center", va="center", color="w" if share[i, j] > 0.5 else "k")
-    ax.set_xticks(range(6), ticks, rotation=45)
+            ax.text(j, i, f"{100 * share[i, j]:.0f}", ha="center", va="center", color="w" if share[i, j] > 0.7 else "k")
+    ax.set_xticks(range(6), ticks, rotation=45, ha="right", rotation_mode="anchor")
     ax.set_yticks(range(6), ticks)
     ax.set(title=name, xlabel="ideal octave", ylabel="wavelet scale" if name == "haar" else "")
 listed = "; ".join(f"{name}: {', '.join(f'{100 * v:.0f}' for v in share.diagonal())}" for name, share in leak.items())
@@ -357,21 +363,19 @@ say(
 )
 
 # %% [markdown]
-# Most of the rest is next door. *Scale = dyadic band* is a good first reading, and a soft one: say "around
-# this octave", not "in it", above all for Haar.
-
-# %% [markdown]
+# Most of the rest is next door. A scale is an octave only roughly: say "around this octave", not "in it", above all
+# for Haar.
+#
 # ### Discrete and continuous
 #
-# The paper introduces wavelets through the continuous transform, which compares the signal with *every*
-# dilation $\lambda$ and *every* shift $b$ of one wave $\psi$:
+# The paper introduces wavelets through the continuous transform. Is that another one? It compares the signal with
+# *every* dilation $\lambda$ and *every* shift $b$ of one wave $\psi$ (the star is the complex conjugate):
 #
-# $$ \mathcal W(g)(\lambda, b) = \int g(t)\, \frac{1}{\sqrt\lambda}\,
-#    \psi^*\!\left(\frac{t - b}{\lambda}\right) dt. \tag{1.5} $$
+# $$ \mathcal W(\lambda, b) = \int \frac{x(t)}{\sqrt\lambda}\,
+#    \psi^*\Big(\frac{t - b}{\lambda}\Big) dt. \tag{1.5} $$
 #
-# (The star is the complex conjugate.) The discrete transform is the same comparison on a grid: $\lambda =
-# 2^j$, $b = 2^j k$. For Haar one can see it without any theory: slide the atom of level $j$ over the signal,
-# and keep every $2^j$-th value.
+# The discrete transform is the same comparison on a grid: $\lambda = 2^j$, $b = 2^j k$. For Haar this is easy to
+# check: slide the atom of level $j$ over the signal, and keep every $2^j$-th value.
 
 # %%
 z = wam.Wavelet("haar", levels=4, ndim=1).analysis(row)
@@ -409,34 +413,32 @@ caption = (
 book.figure(fig, alt, caption)
 
 # %% [markdown]
-# The continuous transform is the better *picture*: smooth, and it moves along when the signal is shifted.
-# The discrete one is the better *coordinate system*: as many numbers as samples (nearly), an exact inverse,
-# a fast algorithm. An explanation needs coordinates, because it hands out shares of a score. With many numbers
-# per pixel the sum (1.8) below would still hold, but it could be shared out in many ways.
+# The continuous transform is the better *picture*: smooth, and it moves along with the signal. The discrete one is the
+# better *coordinate system*: nearly as many numbers as samples, an exact inverse, a fast algorithm. An explanation
+# needs coordinates, because it hands out shares of a score; with many numbers per pixel it could do so in many ways.
 #
 # ## Part II: attribution
 #
 # ### Equation 1: the gradient, in other coordinates
 #
-# Let $f_c(x)$ be the score of class $c$. In coordinates $z$ the same network is the function $z \mapsto
-# f_c(S z)$. How does the score change with one coefficient? Raising $z_k$ by $\varepsilon$ adds $\varepsilon
-# s_k$ to the input, so the score changes by $\varepsilon\, \langle \nabla f_c(x), s_k \rangle$. Collected
-# for all $k$, that is the chain rule, and the **pullback** $S^\top$:
+# Let $f_c(x)$ be the score of class $c$, its logit. How does it change with one coefficient? Raising $z_k$ by a small
+# $\varepsilon$ adds $\varepsilon s_k$ to the input, so the score changes by $\varepsilon\, \langle \nabla f_c(x), s_k
+# \rangle$. Collected for all $k$, that is the chain rule, with the **pullback** $S^\top$. The **attribution** $\gamma$
+# is one number per coefficient (*Sa* for saliency):
 #
-# $$ \frac{\partial f_c(S z)}{\partial z} = S^\top\, \nabla f_c(x), \qquad
-#    \gamma_{Sa}(z) = \big| S^\top\, \nabla f_c(x) \big|. \tag{paper, 1} $$
+# $$ \begin{aligned} \frac{\partial f_c(S z)}{\partial z} &= S^\top\, \nabla f_c(x), \cr
+#    \gamma_{Sa}(z) &= \big| S^\top\, \nabla f_c(x) \big|. \end{aligned} \tag{paper, 1} $$
 #
 # In words: *compare the gradient image with each atom*. The attribution of a coefficient is large where a
-# wave of its place, scale and orientation runs through the gradient. One ordinary gradient of the input
-# serves every wavelet, every level, every orientation; no graph runs through the transform. In code:
-# `wam.saliency` ([API](../book/api.md)).
+# wave of its place, scale and orientation runs through the gradient. One gradient of the input serves every wavelet and
+# every level. In code: [`wam.saliency`](../book/api_explain.md).
 #
-# The paper takes the absolute value in equation 1, and not in equations 2 and 3. `wam` always stores the
-# signed value and calls `.abs()` where a figure or a ranking needs it, so that the choice is visible.
+# The paper takes the absolute value here, and not in equations 2 and 3. `wam` always stores the signed value and calls
+# `.abs()` where a figure or a ranking needs it.
 #
-# Is our pullback (`frame.pullback`) really the derivative? Automatic differentiation through the synthesis
-# is the judge. First on a function with a known, uneven gradient, for six wavelets, one to three dimensions,
-# odd sizes and every way of continuing a signal at its border:
+# Is our pullback ([`frame.pullback`](../book/api_explain.md)) really the derivative? Automatic differentiation through
+# the synthesis is the judge: first on an uneven function, for six wavelets, one to three dimensions, odd sizes and
+# every way of continuing a signal at its border.
 
 
 # %%
@@ -476,13 +478,9 @@ pullback_error = max(errors)
 say(f"{len(errors)} cases; worst relative error **{pullback_error:.1g}**.")
 
 # %% [markdown]
-# Where this prints 0, it means it: the backward pass of a synthesis filter *is* the convolution that the
-# pullback runs.
-#
-# Then on a real network: MobileNetV2, in double precision, looking at a small copy of the cup of coffee.
-# Nothing in the derivation used that $S$ is made of wavelets. Any linear $S$ with an analysis $W$ such that
-# $SW = I$ will do; for invertible ones the paper's project page remarks the same. So we take five: the pixels
-# themselves, three wavelets, and the Fourier transform.
+# Then on a real network: MobileNetV2, in double precision, on a small copy of the cup of coffee. Nothing in the
+# derivation used that $S$ is made of wavelets: any linear frame with $SW = I$ will do, as the paper's project page
+# remarks of invertible ones. We take five: the pixels themselves, three wavelets, and the Fourier transform.
 
 # %%
 network = models.load("mobilenet_v2", dtype=torch.float64)
@@ -510,19 +508,19 @@ say(f"Worst relative error in {len(frames)} frames: **{worst:.1g}**.")
 # ### Equation 2: the mean of gradients
 #
 # The gradient of a deep network is ragged: it changes sharply over distances that no eye can see. [Smilkov
-# et al. (2017)](../book/bibliography.md) average it over $n$ noisy copies of the input. The noise is Gaussian; its
-# standard deviation $\sigma$ is here a quarter of the range of the input. In coefficients:
+# et al. (2017)](../book/bibliography.md) average it over $n$ noisy copies of the input. The noise $\delta_i$ is
+# Gaussian; its standard deviation $\sigma$ is given as a share of the input's range, here a quarter.
 #
-# $$ \gamma_{Sg}(z) = \frac1n \sum_{i=1}^n S^\top \nabla f_c(x + \delta_i),
-#    \qquad \delta_i \sim \mathcal N(0, \sigma^2 I). \tag{paper, 2} $$
+# $$ \begin{aligned} \gamma_{Sg}(z) &= \frac1n \sum_{i=1}^n S^\top \nabla f_c(x + \delta_i), \cr
+#    \delta_i &\sim \mathcal N(0, \sigma^2 I). \end{aligned} \tag{paper, 2} $$
 #
-# As the paper writes it, each noisy copy is analysed, and differentiated through the synthesis. But $S^\top$
-# is linear and **commutes with the mean**, so that $n$ pullbacks become one:
+# As written, each noisy copy needs a pullback of its own. But $S^\top$ is linear and **commutes with the mean**, so
+# $n$ pullbacks become one:
 #
-# $$ \gamma_{Sg}(z) = S^\top \Big( \frac1n \sum_{i=1}^n \nabla f_c(x + \delta_i) \Big). \tag{1.6} $$
+# $$ \gamma_{Sg}(z) = S^\top \Big( \frac1n \sum_i \nabla f_c(x + \delta_i) \Big). \tag{1.6} $$
 #
-# WAM-SG is *SmoothGrad, pulled back once* (`wam.smoothgrad`, [API](../book/api.md)). Both statements,
-# checked:
+# WAM-SG is *SmoothGrad, pulled back once* ([`wam.smoothgrad`](../book/api_explain.md)). We check (1.6) against
+# differentiation through the synthesis, and WAM-SG against SmoothGrad in pixels, pulled back.
 
 # %%
 frame = frames["db4"]
@@ -541,31 +539,34 @@ say(f"Worst relative error of the two: **{mean_error:.1g}**.")
 # ### Equation 3: the gradient along a path
 #
 # A gradient says what an infinitesimal change does. To account for the *whole* score, [Sundararajan et al.
-# (2017)](../book/bibliography.md) walk from a baseline $x_0$ to the input and collect the gradient on the
-# way. With $z_0 = W x_0$:
+# (2017)](../book/bibliography.md) walk from a **baseline** $x_0$, which stands for "nothing", to the input and collect
+# the gradient on the way. With $z_0 = W x_0$, and $\alpha$ for the place on the path:
 #
-# $$ \gamma_{Ig}(z) = (z - z_0) \odot
-#    \int_0^1 \frac{\partial f_c(S(z_0 + \alpha (z - z_0)))}{\partial z}\, d\alpha, \tag{paper, 3} $$
+# $$ \begin{aligned} &\gamma_{Ig}(z) = (z - z_0) \odot {} \cr
+#    &\int_0^1 \frac{\partial f_c(S(z_0 + \alpha (z - z_0)))}{\partial z}\, d\alpha, \end{aligned} \tag{paper, 3} $$
 #
-# where $\odot$ multiplies coefficient by coefficient. Again the pullback moves out of the mean:
+# where $\odot$ multiplies coefficient by coefficient. Again the pullback moves out of the mean, which we call
+# $\bar g$:
 #
-# $$ \gamma_{Ig}(z) = (z - z_0) \odot S^\top \bar g,
-#    \qquad \bar g = \int_0^1 \nabla f_c(x_0 + \alpha (x - x_0))\, d\alpha. \tag{1.7} $$
+# $$ \begin{aligned} &\gamma_{Ig}(z) = (z - z_0) \odot S^\top \bar g, \cr
+#    &\bar g = \int_0^1 \nabla f_c(x_0 + \alpha (x - x_0))\, d\alpha. \end{aligned} \tag{1.7} $$
 #
 # The straight path in coefficients *is* the straight path in pixels, because $S$ is linear. What remains
 # outside is the product with $z - z_0$, and product and pullback do not commute: WAM-IG is **not** the
-# pullback of pixel IG. It is a new explanation, made from the same gradients (`wam.integrated_gradients`,
-# [API](../book/api.md)).
+# pullback of integrated gradients in pixels. It is a new explanation, made from the same gradients
+# ([`wam.integrated_gradients`](../book/api_explain.md)).
 #
-# **Completeness** takes two lines. Sum over all coefficients, and move $S^\top$ to the other side:
+# **Completeness.** What do the attributions add up to? Move $S^\top$ to the other side of the inner product:
 #
-# $$ \sum_k \gamma_k = \langle z - z_0,\, S^\top \bar g \rangle = \langle S(z - z_0),\, \bar g \rangle
-#    = \langle x - x_0,\, \bar g \rangle = f_c(x) - f_c(x_0), \tag{1.8} $$
+# $$ \begin{aligned} \sum_k \gamma_k &= \langle z - z_0,\, S^\top \bar g \rangle \cr
+#    &= \langle S(z - z_0),\, \bar g \rangle \cr
+#    &= \langle x - x_0,\, \bar g \rangle \cr
+#    &= f_c(x) - f_c(x_0), \end{aligned} \tag{1.8} $$
 #
-# the last step being the fundamental theorem of calculus along the path. The middle of (1.8) says more: the
-# sum is the same number *in every frame*. If the integral is approximated by a few gradients, the sum misses
-# the score by some gap, and the gap is the same in every frame too. (Below it is large, because only
-# `check_steps` gradients are spent.)
+# the last step being the fundamental theorem of calculus along the path. They add up to the change of the score, and
+# the middle of (1.8) says that the sum is the same *in every frame*. With a few gradients in place of the integral the
+# sum misses by some **gap**, in every frame the same one. (Below it is large, because only `check_steps` gradients are
+# spent.)
 
 # %%
 integrated, totals, rows = {}, [], []
@@ -580,13 +581,13 @@ frame_error = np.ptp(totals) / abs(np.mean(totals))
 # %% [markdown]
 # ### The axioms, executed
 #
-# The project page says that completeness, linearity and implementation invariance carry over to any linear
-# invertible transform, and that WAM-IG is complete, implementation invariant and *sensitive*. Each is one line of
-# algebra, and each can be run.
+# Which properties of integrated gradients survive the change of coordinates? The project page says that completeness,
+# linearity and implementation invariance carry over to any linear invertible transform, and that WAM-IG is also
+# *sensitive*. Each is one line of algebra, and each can be run.
 #
 # **Linearity.** The attribution of $2 f_a - 3 f_b$ is $2\gamma_a - 3\gamma_b$: gradients are linear in the
 # function, and $S^\top$ is linear. (With *adaptive* nodes, which look at the score to place themselves, this
-# holds only up to the quadrature error.)
+# holds only up to the error of the integral.)
 
 
 # %%
@@ -603,10 +604,9 @@ for name, frame in frames.items():
     checks["linearity"][name] = error(e.attributions.pack()[0], expected.pack()[0])
 
 # %% [markdown]
-# **Implementation invariance.** Two networks that compute the same function must get the same attribution,
-# however they are written. Here is the same MobileNetV2 with every batch normalisation folded into the
-# convolution before it: other layers, other weights, the same function. Gradients depend on the function
-# alone.
+# **Implementation invariance.** Two networks that compute the same function get the same attribution, because
+# gradients depend on the function alone. Here is MobileNetV2 with every batch normalisation folded into the convolution
+# before it: other layers, other weights, the same function.
 
 # %%
 folded = copy.deepcopy(network)
@@ -625,10 +625,9 @@ say(f"Batch normalisations: {removed} in one network, {left} in the other.")
 
 # %% [markdown]
 # **Sensitivity.** If input and baseline differ in one coefficient, and the scores differ, that coefficient
-# gets a non-zero attribution. By completeness it even gets all of it, up to the gap of so few gradients,
-# because every other factor $z - z_0$ vanishes. We take the photograph as the baseline and raise a single
-# coefficient in the middle of it. (In the middle, because only away from the border is $W S = I$ true of long
-# wavelets: there a change of one coefficient stays one.)
+# gets a non-zero attribution. By completeness it even gets all of the difference, up to the gap, because every other
+# factor $z - z_0$ vanishes. We take the photograph as the baseline and raise one coefficient in the middle: long
+# wavelets have $W S = I$ only away from the border.
 
 # %%
 checks["sensitivity"], steps_taken = {}, []
@@ -643,25 +642,20 @@ for name, frame in frames.items():
     values = e.attributions.pack()[0].flatten()
     alone = values[values.abs().argmax()]
     checks["sensitivity"][name] = float((values.sum() - alone).abs() / alone.abs())
-    steps_taken.append(f"{name} {float(e.score - e.baseline_score):+.4f} (attributed {float(alone):+.4f})")
-say("Change of the score, and what the one coefficient got: " + ", ".join(steps_taken) + ".")
+    steps_taken.append(f"{name} {float(e.score - e.baseline_score):+.2f} ({float(alone):+.2f})")
+say("Change of the score (and what the one coefficient got): " + ", ".join(steps_taken) + ".")
 
 # %%
-heads = {
-    "pullback": "pullback against automatic differentiation",
-    "linearity": "linearity",
-    "implementation": "implementation invariance",
-    "sensitivity": "sensitivity: share of all others",
-}
-rows = [(name, *(f"{checks[axiom][name]:.1g}" for axiom in heads)) for name in frames]
-book.table(("frame", *heads.values()), rows)
+rows = [(name, *(f"{values[name]:.1g}" for values in checks.values())) for name in frames]
+title = "Relative errors of the pullback and of each axiom; for sensitivity, the share that all other coefficients get:"
+book.table(("frame", *checks), rows, title)
 
 # %% [markdown]
-# All entries are relative errors, in double precision: zero, as far as a computer can tell.
+# In double precision this is zero, as far as a computer can tell. (The exact zeros of the pullback are no accident: the
+# backward pass of a synthesis filter *is* the convolution that the pullback runs.)
 #
-# There is a counterpart to sensitivity, called *dummy*: what a network does not use gets nothing. It shows
-# best why the domain matters. Build a network that **cannot see level 1**: it removes the finest details,
-# then looks.
+# The counterpart of sensitivity, *dummy*, shows why the domain matters: what a network does not use gets nothing. Build
+# a network that **cannot see level 1**: it removes the finest details, then looks.
 
 # %%
 haar_frame = frames["haar"]
@@ -679,14 +673,14 @@ lit = float((in_pixels.abs() > 1e-9 * in_pixels.abs().max()).double().mean())
 say(f"Share of level 1: **{unseen:.1g}**. Share of pixels with a non-zero gradient: **{percent(lit)}**.")
 
 # %% [markdown]
-# In wavelets the blindness is plain to see (and exact, because the scales of Haar are orthogonal). In pixels
-# nothing shows it: every pixel still matters, as a part of something coarser.
+# In wavelets the blindness shows (exactly, because the scales of Haar are orthogonal). In pixels it does not: every
+# pixel still matters, as a part of something coarser.
 #
 # ### How many gradients
 #
-# The integral in equation 3 must be approximated by a few gradients, and where they are taken matters. From
-# here on we explain the network of this profile, at its full resolution and in single precision, on two
-# photographs.
+# The integral in equation 3 is approximated by a few gradients. How many does it take, and at which **nodes**, the
+# places on the path? From here on we explain the network of this profile, at its full resolution and in single
+# precision, on two photographs.
 
 # %%
 device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -709,11 +703,12 @@ with torch.no_grad():
     path = torch.stack([model(a * x).gather(1, e.target[:, None])[:, 0] for a in alpha]).cpu()
 for name, label, line in zip(names, classes, path.T):
     share = line[alpha <= 0.25][-1] / line[-1]
-    print(f"{name}: {label}, score {line[-1]:.2f}, {percent(share)} of it after a quarter of the path")
+    say(f"{name}: *{label}*, score {line[-1]:.2f}, {percent(share)} of it after a quarter of the path.")
 
 # %%
 rows = [(rule, *(f"{gaps[rule, n].mean():.3f}" for n in steps)) for rule in rules]
-book.table(("nodes", *(f"{n} gradients" for n in steps)), rows)
+title = "The completeness gap as a share of the score's change, mean over the photographs:"
+book.table(("nodes", *(f"{n} gradients" for n in steps)), rows, title)
 
 # %% tags=["hide-input"]
 fig, axes = plt.subplots(1, 2, figsize=(6, 3.2))
@@ -733,14 +728,17 @@ alt = f"Left: the score along the path. Right: mean relative completeness gap, a
 book.figure(fig, alt, "Left: the score along the path to each photograph. Right: the mean gap that each rule leaves.")
 
 # %% [markdown]
-# Two photographs are an illustration, not a benchmark, and single gaps go up and down by luck. The shape of
-# the path is the point: the score climbs early, so equal steps waste their evaluations on the plateau.
-# *Quadratic* nodes, midpoints in $\sqrt\alpha$, are denser near the baseline; *adaptive* ones look at the
-# score first (a sweep of forward passes, on top of the gradients counted here). And the gap is one number,
-# which a rescaling could close without improving a single attribution: the default rule is therefore chosen
-# by the error of the attributions themselves, in `benchmarks/nodes.py`, on more images.
+# The score climbs early, so equal steps waste their evaluations on the plateau. *Quadratic* nodes, midpoints in
+# $\sqrt\alpha$, are denser near the baseline. *Adaptive* ones look at the score first (a sweep of forward passes, on
+# top of the gradients counted here).
+#
+# Two photographs are an illustration, not a benchmark, and single gaps go up and down by luck. A rescaling could close
+# the gap without improving a single attribution. So the default rule is chosen by the error of the attributions
+# themselves, on more images ([performance](../book/performance.md)).
 #
 # ### The three equations on one photograph
+#
+# What do they look like, on the first of the two photographs?
 
 # %% tags=["gallery"]
 sa = wam.saliency(model, x, frame=frame)
@@ -758,19 +756,20 @@ book.figure(fig, alt.strip(), caption)
 
 # %% [markdown]
 # The raw gradient is grainy. The mean over noisy copies gathers it into the region of the cup and the spoon,
-# in the same place at every scale. Integrated gradients follow the edges, because each attribution carries
-# the factor $z$, and $z$ is large at edges. Keep that factor in mind: it draws the photograph into the
-# explanation, whatever the network does (exercise 2). Chapter 02 looks at these differences properly.
+# in the same place at every scale. Integrated gradients follow the edges, because they carry the factor $z$, which is
+# large at edges. That factor draws the photograph into the explanation, whatever the network does (exercise 2);
+# [chapter 02](02_images.ipynb) measures by how much.
 #
 # ### The score, scale by scale
 #
-# Completeness has a consequence that pixels cannot offer. Group the sum (1.8) by scale:
+# How much of the score comes from each scale? Pixels have no scales; wavelets do. Group the sum (1.8):
 #
-# $$ f_c(x) = f_c(x_0) + \sum_{s} \Gamma_s \;(\pm\ \text{gap}), \qquad \Gamma_s = \sum_{k \in s} \gamma_k. \tag{1.9} $$
+# $$ \begin{aligned} f_c(x) &= f_c(x_0) + \sum_{s} \Gamma_s \;(\pm\ \text{gap}), \cr
+#    \Gamma_s &= \sum_{k \in s} \gamma_k. \end{aligned} \tag{1.9} $$
 #
-# The score *is* a sum with one term per scale (`e.scale_scores()`). Each term has a sign: a scale may speak
-# against the class. A small gap does not bound the error of each term, because errors may cancel in the sum;
-# so we also look at how far the four rules disagree.
+# The score *is* a sum with one term per scale ([`e.scale_scores()`](../book/api_explain.md)). Each term has a sign: a
+# scale may speak against the class. A small gap does not bound the error of each term, because errors may cancel in the
+# sum. So we also look at how far the rules for the nodes disagree.
 
 # %%
 contributions = e.scale_scores()[0].tolist()
@@ -783,7 +782,7 @@ terms = ", ".join(f"{label} {height:+.2f}" for label, height in zip(labels, heig
 say(f"*{classes[0]}*: {terms}.")
 by_rule = torch.stack([runs[rule, max(steps)].scale_scores()[0] for rule in rules])
 largest = float((by_rule.amax(0) - by_rule.amin(0)).max())
-say(f"Between the four rules, with {max(steps)} gradients each, a term differs by up to **{largest:.1f}**.")
+say(f"Between the {len(rules)} rules, with {max(steps)} gradients each, a term differs by up to **{largest:.1f}**.")
 
 # %% tags=["hide-input"]
 fig, ax = plt.subplots(figsize=(6, 3.4))
@@ -791,23 +790,24 @@ colours = ["0.55", *("C0" if c > 0 else "C5" for c in contributions), "0.8", "0.
 ax.bar(labels, heights, bottom=bottoms, color=colours, edgecolor="0.2", lw=0.6, width=0.72)
 tops = [max(b, b + h) for b, h in zip(bottoms, heights)]
 for i, (top, height) in enumerate(zip(tops, heights)):
-    ax.text(i, max(top, 0) + 0.02 * max(tops), f"{height:+.1f}", ha="center", fontsize=10)
+    ax.text(i, max(top, 0) + 0.02 * max(tops), f"{height:+.1f}".replace("-", "−"), ha="center", fontsize=10)
 for i in range(len(heights) - 1):
-    level = bottoms[i] + heights[i]
-    ax.plot([i + 0.36, i + 0.64], [level, level], color="0.4", lw=0.8)
+    ax.plot([i + 0.36, i + 0.64], [bottoms[i] + heights[i]] * 2, color="0.4", lw=0.8)
 ax.axhline(0, color="0.3", lw=0.8)
+ax.use_sticky_edges = False  # room above and below the bars
+ax.margins(y=0.08)
 ax.tick_params(axis="x", rotation=40)
 ax.set_ylabel(f"score of {classes[0]}")
 alt = f"Waterfall of the score of {classes[0]} from the baseline to the photograph, one bar per scale: {terms}."
-book.figure(fig, alt, f"WAM-IG of {names[0]}: what each scale adds to the score. The pale bar is the completeness gap.")
+book.figure(fig, alt, f"WAM-IG of {names[0]}: what each scale adds to the score (blue) or takes from it (orange).")
 
 # %% [markdown]
-# **The baseline is part of the question.** $x_0 = 0$ in the space of the model is not black: its inputs are
-# normalised, so zero is a grey: the middle of the range for EfficientNet-Lite0, ImageNet's mean colour for most
-# other networks. A path from grey and a path from black are different stories
-# about the same score; on a path from black, what is black gets nothing ([Sturmfels et al.,
-# 2020](../book/bibliography.md)). Both are one argument away. Compare the signs in the two rows before you
-# quote one of them.
+# Each bar begins where the one to its left ends.
+#
+# **The baseline is part of the question.** The inputs of a network are normalised, so the usual $x_0 = 0$ is a grey,
+# not black: the middle of the range for EfficientNet-Lite0, ImageNet's mean colour for most other networks. On a path
+# from black, what is black gets nothing ([Sturmfels et al., 2020](../book/bibliography.md)). Compare the signs in the
+# two rows before you quote one of them.
 
 # %%
 black = wam.integrated_gradients(model, x, e.target, frame=frame, steps=max(steps), baseline=model.black)
@@ -820,15 +820,13 @@ book.table(("baseline", "f(x₀)", *labels[1:-2], "gap (absolute)", "score"), ro
 # %% [markdown]
 # ### What it costs
 #
-# Equations 1 to 3 ask for 1, $n$ and, with $K$ nodes for the integral, $K$ gradients of the *input*. All that
-# is particular to wavelets is one pullback at the end: a few short filters, once, against a whole network,
-# $n$ times forward and back. Hence an explanation in wavelets costs nearly what one in pixels costs. The
-# direct route, which differentiates through the synthesis for every draw, computes the same numbers and pays
-# for the transform $n$ times.
+# How much longer does an explanation take than its gradients? Equation 1 asks for one gradient of the *input*, equation
+# 2 for $n$, equation 3 for one per node. Wavelets add one pullback at the end: a few short filters, once. The direct
+# route, which differentiates through the synthesis, pays for the transform at every draw. The project page says that
+# WAM "only requires a forward pass"; it needs the backward pass too.
 #
-# The project page says that WAM "only requires a forward pass". It needs the backward pass as well: one
-# gradient. Here is a small timing, interleaved so that a busy machine disturbs all alike. Take it as an
-# indication; the careful one is in `benchmarks/`.
+# This timing is small; its runs alternate, so that a busy machine disturbs all alike. The careful one is on the
+# [performance page](../book/performance.md).
 
 
 # %%
@@ -871,33 +869,29 @@ book.table((f"{timed} evaluations of two images", "seconds", "against the bare l
 
 # %% tags=["hide-input"]
 extra = {name: percent(ratio[f"WAM-SG, {name}"] - 1, "+") for name in ("haar", "db4")}
-say(f"Time of wavelets, against the bare loop: **{extra['haar']}** (Haar), **{extra['db4']}** (db4).")
+say(f"Wavelets change the time of the bare loop by **{extra['haar']}** (Haar) and **{extra['db4']}** (db4).")
 
 # %% [markdown]
 # ## Where this comes from
 #
 # **Gradients as explanations.** [Baehrens et al. (2010)](../book/bibliography.md) and [Simonyan et al.
-# (2014)](../book/bibliography.md) read the gradient of a class score as a map of importance. [Smilkov et al.
-# (2017)](../book/bibliography.md) smooth it, [Sundararajan et al. (2017)](../book/bibliography.md) integrate it and
-# state the axioms above. [Adebayo et al. (2018)](../book/bibliography.md) ask whether such maps depend on the network
-# at all; that test is [chapter 07](07_randomization.ipynb). Captum ([Kokhlikyan et al.,
-# 2020](../book/bibliography.md)) is the reference implementation in PyTorch, and the tests of this package agree with
-# it.
+# (2014)](../book/bibliography.md) read the gradient of a class score as a map of importance. Smilkov et al. smooth it;
+# Sundararajan et al. integrate it and state the axioms above. [Adebayo et al. (2018)](../book/bibliography.md) ask
+# whether such maps depend on the network at all ([chapter 07](07_randomization.ipynb)). The tests of this package agree
+# with Captum ([Kokhlikyan et al., 2020](../book/bibliography.md)), the reference implementation in PyTorch.
 #
-# **Perturbations.** Instead of differentiating one can remove: with random masks, RISE ([Petsiuk et al.,
+# **Perturbations.** Instead of differentiating one can remove: with random masks, as RISE ([Petsiuk et al.,
 # 2018](../book/bibliography.md)), which also brought the insertion and deletion scores; or with learned ones
 # ([Fong and Vedaldi, 2017](../book/bibliography.md)).
 #
 # **Other domains.** CartoonX ([Kolek et al., 2022](../book/bibliography.md)) and ShearletX ([Kolek et al.,
 # 2023](../book/bibliography.md)) learn such masks on wavelet and shearlet coefficients: the nearest
 # relatives of the paper, by optimisation rather than by gradient. [Muzellec et al.
-# (2023)](../book/bibliography.md) look at gradients in the Fourier domain and filter what is too high in
-# frequency. WAM ([Kasmi et al., 2025](../book/bibliography.md)) takes the gradient itself to wavelets, for
-# images, sounds and volumes alike.
+# (2023)](../book/bibliography.md) filter what is too high in frequency out of gradients. WAM takes the gradient itself
+# to wavelets, for images, sounds and volumes alike.
 #
-# **Wavelets.** [Haar (1910)](../book/bibliography.md), [Daubechies (1988)](../book/bibliography.md) and
-# [Mallat (1989; 2008)](../book/bibliography.md). PyWavelets and ptwt ([Lee et al.,
-# 2019](../book/bibliography.md); [Wolter et al., 2024](../book/bibliography.md)) compute them here.
+# **Wavelets.** [Mallat (2008)](../book/bibliography.md) is the book on them. PyWavelets ([Lee et al.,
+# 2019](../book/bibliography.md)) and ptwt ([Wolter et al., 2024](../book/bibliography.md)) compute them here.
 #
 # ## Paper and here
 
@@ -944,7 +938,7 @@ rows += [
 book.compare([dict(zip(columns, row)) for row in rows])
 
 # %% [markdown]
-# Does the choice of wavelet matter? Look, and on a live kernel choose the rest as well.
+# Does the choice of wavelet matter? Move the slider.
 
 # %%
 explorer.explore(model, data.photographs(), wavelets=("db4", "haar", "bior4.4"), vary="wavelet")
@@ -963,14 +957,14 @@ explorer.explore(model, data.photographs(), wavelets=("db4", "haar", "bior4.4"),
 # ## Exercises
 #
 # **1. Weigh the borders.** For Haar, $S^\top = W$. For `db4` it is not, and someone explains a network with
-# $W \nabla f_c$ instead of $S^\top \nabla f_c$: analysis of the gradient where the pullback belongs. Where
-# in the image is the result wrong, and for which boundary mode is it right?
+# $W \nabla f_c$ instead of $S^\top \nabla f_c$. Where in the image is the result wrong, and for which way of
+# continuing a signal at its border (`mode`) is it right?
 #
 # <details>
 # <summary>Solution</summary>
 #
 # Away from the border the two agree, because `db4` is orthogonal. They differ for the atoms that reach over
-# it: reflection continues the gradient beyond the image, but what an atom does out there has no influence on
+# it: reflection continues the gradient beyond the image, but what an atom does out there does not change
 # the score. With `mode="zero"` the gradient is continued by zeros, as it should be, and $S^\top = W$ to
 # rounding:
 #
@@ -985,16 +979,13 @@ explorer.explore(model, data.photographs(), wavelets=("db4", "haar", "bior4.4"),
 # </details>
 # <br>
 #
-# **2. An explanation of nothing.** Integrated gradients multiply by $z$, so they look like the image even
-# when the network knows nothing. Explain an untrained network, `models.load("mobilenet_v2",
-# pretrained=False)`, by WAM-IG and compare its mosaic with that of $|z|$. Which of the axioms of this
-# chapter does it violate?
+# **2. An explanation of nothing.** Explain an untrained network, `models.load("mobilenet_v2", pretrained=False)`, by
+# WAM-IG and compare the order of $|\gamma|$ with that of $|z|$. Which axiom does the explanation violate?
 #
 # <details>
 # <summary>Solution</summary>
 #
-# None. Completeness, sensitivity, linearity and implementation invariance say how a score is shared out, not
-# that the score is worth explaining.
+# None. The axioms say how a score is shared out, not that the score is worth explaining.
 #
 # ```python
 # untrained = models.load("mobilenet_v2", pretrained=False)
@@ -1004,9 +995,9 @@ explorer.explore(model, data.photographs(), wavelets=("db4", "haar", "bior4.4"),
 # print(torch.corrcoef(torch.stack([a.argsort().argsort(), b.argsort().argsort()]).float())[0, 1])
 # ```
 #
-# The rank correlation is as high as for the trained network, which you can check by leaving out `pretrained=False`:
-# much of what a WAM-IG mosaic shows is the photograph. Controls that take this into account come with [chapter
-# 02](02_images.ipynb), and chapter 08 is about little else.
+# The rank correlation is as high as for the trained network (leave out `pretrained=False`): much of what a WAM-IG
+# mosaic shows is the photograph. Controls that take this into account come with [chapter 02](02_images.ipynb), and
+# [chapter 08](08_evaluation.ipynb) is about little else.
 #
 # </details>
 # <br>

@@ -34,18 +34,18 @@ if "google.colab" in sys.modules:  # install what is missing; torch and numpy st
 #
 # *Sections 3.2, A.1, A.2 and C.4 of the paper; Figures 1 (image row), 2, 6 and 15.*
 #
-# WAM-SG and WAM-IG are the SmoothGrad and integrated-gradients variants of the method; *the authors' code* is what
-# was published with the paper.
+# SG and IG stand for WAM-SG and WAM-IG, the method by SmoothGrad and by integrated gradients ([chapter
+# 01](01_theory.ipynb)). *The authors' code* is what was published with the paper.
 #
 # A network says *bald eagle*. Which part of the photograph made it say so, and was it the outline, the edges or the
-# grain of the feathers? This chapter asks trained networks about real photographs, and then asks how far the answers
-# can be trusted.
+# grain of the feathers? This chapter asks trained networks about real photographs, and then how far the answers can be
+# trusted.
 #
 # Three things you will see:
 #
 # 1. explanations that name the place **and** the scale of what mattered, on two networks;
-# 2. a claim of the paper turned into a measurement: SmoothGrad shows importance *within* scales, integrated gradients
-#    *between* them. And the reason why;
+# 2. a claim of the paper turned into a measurement, and the reason for it: SG shows importance *within* scales, IG
+#    *between* them;
 # 3. where such pictures mislead: the share of them that the photograph alone would have drawn.
 #
 # <!-- cost -->
@@ -80,13 +80,12 @@ book.start(chapter="02_images", profile=profile, seed=seed)
 # %% [markdown]
 # ## Networks and photographs
 #
-# **What stands in for what.** The paper explains ResNet-18, ConvNeXt, EfficientNet-B0 and DeiT on photographs of
-# ImageNet's validation set. The default build fetches everything from the Python package index, which does not carry
-# the weights of these networks. So the `embedded` profile explains two smaller ImageNet classifiers,
-# EfficientNet-Lite0 and MobileNetV2, on 20 labelled ImageNet photographs ([credits](../book/credits.md)). They are
-# real networks and real data, but not the paper's, and 20 photographs are few: what is claimed below comes with an
-# interval, the rest is illustration. With `profile="paper"` the same cells run the paper's networks on a folder of
-# ImageNet that you supply.
+# **What stands in for what.** The paper explains ResNet-18, ConvNeXt, EfficientNet-B0 and DeiT on ImageNet's validation
+# set. The Python package index, from which the default build fetches everything, does not carry their weights. So two
+# smaller ImageNet classifiers stand in, EfficientNet-Lite0 and MobileNetV2, on 20 labelled ImageNet photographs
+# ([credits](../book/credits.md)). Networks and photographs are real, but not the paper's, and 20 are few: what is
+# claimed below comes with an interval, the rest is illustration. With `profile="paper"` the same cells run the paper's
+# networks on a folder of ImageNet that you supply.
 
 # %%
 names = networks or {"embedded": list(models.EMBEDDED), "paper": list(models.PAPER)}[profile]
@@ -126,7 +125,8 @@ for name, net in nets.items():
         rows.append((name, photographs[i].name, meant, said))
 right = ", ".join(f"{name} {int(r.sum())} of {count}" for name, r in zip(names, everyone))
 title = f"Right: {right}. The mistakes, with probabilities (at most ten per network):"
-book.table(("network", "photograph", "label", "prediction"), rows, title)
+head = ("network", "photograph", "label", "prediction")
+book.table(head, rows, title) if rows else say(f"Right: {right}.")
 
 # %% [markdown]
 # Statistics below are over the photographs that a network classifies correctly, and explain that class. The mistakes
@@ -134,20 +134,22 @@ book.table(("network", "photograph", "label", "prediction"), rows, title)
 #
 # ## Every gradient once
 #
-# The three methods of the paper differ in which gradients they average. Write $\bar g$ for that mean:
+# What has to be computed? The three methods of the paper differ in where they take gradients of the class score $f_c$.
+# Write $\bar g$ for their mean:
 #
-# - **raw** (eq. 1, [`wam.saliency`](../book/api.md)): the gradient of the class score $f_c$ at the photograph $x$;
-# - **SG** (eq. 2, [`wam.smoothgrad`](../book/api.md)): the mean over noisy copies of the photograph;
-# - **IG** (eq. 3, [`wam.integrated_gradients`](../book/api.md)): the mean along the straight path from the baseline
-#   $x_0 = 0$ to the photograph.
+# - **raw** (eq. 1, [`wam.saliency`](../book/api_explain.md)): at the photograph $x$ alone;
+# - **SG** (eq. 2, [`wam.smoothgrad`](../book/api_explain.md)): at noisy copies of it;
+# - **IG** (eq. 3, [`wam.integrated_gradients`](../book/api_explain.md)): along the straight path from the baseline
+#   $x_0 = 0$ to it.
 #
-# [Chapter 01](01_theory.ipynb) shows that the wavelets come in only afterwards. With the analysis $z = W x$, the
-# synthesis $x = S z$, and its adjoint, the pullback $S^\top$, the attributions of the coefficients $z$ are
+# The wavelets come in only afterwards (chapter 01). With the analysis $z = W x$, the synthesis $x = S z$ and the
+# pullback $S^\top$, the attributions of the coefficients $z$ are
 #
-# $$ \gamma_{\text{raw, SG}} = S^\top \bar g, \qquad \gamma_{\text{IG}} = z \odot S^\top \bar g. \tag{2.1} $$
+# $$ \begin{aligned} \gamma_{\text{raw, SG}} &= S^\top \bar g, \cr
+#    \gamma_{\text{IG}} &= z \odot S^\top \bar g. \end{aligned} \tag{2.1} $$
 #
-# So we run the networks once, in pixels (`wam.Pixel()`), and have every wavelet and every level for nothing. This
-# cell makes all the explanations of all the correctly classified photographs.
+# So we run the networks once, in pixels ([`wam.Pixel`](../book/api_explain.md)), and have every wavelet and every level
+# without another gradient.
 
 # %%
 passes = 0
@@ -164,10 +166,9 @@ for net in nets.values():
 say(f"**{passes}** gradients, {passes // len(names)} per network on average.")
 
 # %% [markdown]
-# Every explanation keeps its $\bar g$ (`e.gradient`). These are gradients with respect to the input $x$, so their mean
-# knows nothing of the frame, and by (2.1) another frame takes one pullback of it and, for IG, one product with the
-# coefficients there. That is what [`wam.explanation.in_frame`](../book/api.md) does. The cell compares it with the
-# direct call:
+# Every explanation keeps its $\bar g$ (`e.gradient`). By (2.1) another frame takes one pullback of it and, for IG, one
+# product with the coefficients there: [`wam.explanation.in_frame`](../book/api_explain.md). Is that the same as the
+# direct call?
 
 # %%
 frame = wam.Wavelet(wavelet, levels=levels, ndim=2)
@@ -179,19 +180,18 @@ direct = wam.integrated_gradients(
 )
 difference = (direct.attributions - first.wavelet["IG"][0].attributions).abs().pack()[0].sum()
 relative = float(difference / direct.attributions.abs().pack()[0].sum())
-say(f"Difference to `wam.integrated_gradients` in the {wavelet} frame itself: **{relative:.0e}**, relative.")
+say(f"Relative difference to `wam.integrated_gradients` in the {wavelet} frame itself: **{relative:.1g}**.")
 
 # %% [markdown]
 # ## From a photograph to its explanation
 #
-# The image row of the paper's Figure 1, in four steps: the photograph is taken apart into scales; the gradient is
-# taken in the same coordinates; gradients are averaged; the result is read in two ways, as a mosaic of scales
-# (**what**) and spread back onto the image (**where**).
+# The image row of the paper's Figure 1 goes from the photograph to its scales, and reads the mean gradient in two ways:
+# as a mosaic of scales (**what**), and spread back onto the image (**where**).
 #
 # How to read a mosaic: the upper left corner is the approximation, a small blurred copy. Around it lie the levels,
 # from coarse to fine, each with vertical edges on the right, horizontal ones below and diagonal ones in the corner.
-# Every band is scaled to itself, so a mosaic shows *where* within each band; the shares *between* scales are printed
-# in Figure 2 and in a table below.
+# Every band is scaled to itself, so a mosaic shows *where* within each band. The shares *between* scales stand in
+# Figure 2 and in a table below.
 
 # %%
 chosen = [i for i in shown if i < count and bool(everyone[:, i].all())] or everyone.all(0).nonzero()[:1, 0].tolist()
@@ -219,9 +219,9 @@ book.figure(fig, alt, "Fig. 1, image row: from the photograph to WAM-SG.")
 # %% [markdown]
 # ## Figure 2: the scales, one by one
 #
-# The paper's Figure 2 adds two panels. One is the **reconstruction**: keep the coefficients with the largest
-# $|\gamma|$, set all others to zero, and transform back. The other is a heatmap for **each scale** alone
-# (`e.scale_heatmaps()`): together they add up to the whole.
+# Which scale saw what? The paper's Figure 2 adds a heatmap for **each scale** alone
+# ([`e.scale_heatmaps()`](../book/api_explain.md)); together they add up to the whole. It also adds the
+# **reconstruction**: keep the coefficients with the largest $|\gamma|$, set all others to zero, and transform back.
 
 # %% tags=["gallery"]
 ig = first.wavelet["IG"]
@@ -230,10 +230,12 @@ caption = f"Fig. 2 with WAM-IG on {names[0]}. Percentages: the share of all |γ|
 book.figure(fig, alt, caption)
 
 # %% [markdown]
-# "What the model needs to see", the paper says of such reconstructions (appendix C.4, on Figure 15). That can be
-# tested: **show it to the network**. Does it still predict the same class? And would it with coefficients chosen by
-# someone who knows nothing of the network? Two controls are ranked alongside: the largest coefficients of the
-# photograph itself, $|z|$, and random ones. Both are compared with WAM-IG on the same photographs, with an interval.
+# Here the finer levels trace the outline of the head, and the approximation spreads over the body and the wings.
+#
+# "What the model needs to see", the paper says of such reconstructions (appendix C.4, on Figure 15). So **show it to
+# the network**. Does it still predict the same class? And would it with coefficients chosen by someone who knows
+# nothing of the network? There are two such controls: the largest coefficients of the photograph itself, $|z|$, and
+# random ones.
 
 
 # %%
@@ -281,13 +283,13 @@ for name in names:
         for rival in ("|z|", "random"):
             leads[name, rival, k] = interval(survival[name, "IG"][k] - survival[name, rival][k])
         mean, low, high = leads[name, "|z|", k]
-        word = "ahead" if low > 0 else "behind" if high < 0 else "neither ahead nor behind"
+        word = "ahead" if low > 0 else "behind" if high < 0 else "neither"
         points = f"{100 * mean:+.0f} [{100 * low:+.0f}, {100 * high:+.0f}]"
-        rows.append((name, percent(fraction), points, f"WAM-IG {word}"))
-head = ("network", "kept", "IG minus |z|, percentage points", "by the interval")
+        rows.append((name, percent(fraction), points, word))
+head = ("network", "kept", "IG minus |z|, percentage points", "IG, by the interval")
 book.table(head, rows, "The same photographs, with 95 % interval (bootstrap over photographs):")
 
-# %%
+# %% tags=["hide-input"]
 ahead = [f"{n} at {percent(fractions[k])}" for (n, r, k), v in leads.items() if r == "|z|" and v[1] > 0]
 behind = [f"{n} at {percent(fractions[k])}" for (n, r, k), v in leads.items() if r == "|z|" and v[2] < 0]
 say(
@@ -297,21 +299,24 @@ say(
 )  # fmt: skip
 
 # %% [markdown]
-# Read the column $|z|$ before the others. A photograph is compressible: its largest coefficients *are* the picture,
-# so keeping them keeps the class, whatever the network. An explanation has shown something about the **network**
-# only by as much as it beats this column. A reconstruction that looks right to the eye is no evidence by itself.
+# Read the column $|z|$ first. The largest coefficients of a photograph *are* the picture, so keeping them keeps the
+# class, whatever the network. An explanation has shown something about the **network** only by as much as it beats this
+# column. A reconstruction that looks right to the eye is no evidence by itself.
 #
-# Look at the intervals, not at the points. With so few photographs a lead of two of them is within chance, and where
-# few coefficients are kept, WAM-IG can do worse than the control.
+# Look at the intervals, not at the points. With so few photographs a lead of two is within chance, and where few
+# coefficients are kept, WAM-IG can do worse than the control.
 #
-# Raw gradients and SG keep nothing for a long time. That does not make them wrong: they say where a *change* would
-# matter, and many such coefficients are nearly zero in the photograph. They are answers to another question, and a
-# reconstruction is not the way to show them. The coloured squares are places that are kept in one colour channel and
-# not in another; appendix C.2 of the paper explains its artefacts in the same way.
+# By raw gradients and SG few photographs survive, if any. That does not make them wrong: they say where a *change*
+# would matter, and many such coefficients are nearly zero in the photograph. A reconstruction is not the way to show
+# them.
+#
+# The coloured squares of the reconstruction are places that are kept in one colour channel and not in another; appendix
+# C.2 of the paper explains its artefacts in the same way.
 #
 # ## Figure 6: raw, averaged, integrated
 #
-# The paper's Figure 6 puts the three methods side by side, in the wavelet domain. We add the last row.
+# What do averaging and integrating improve? The paper's Figure 6 puts the three methods side by side, in the wavelet
+# domain. The last row is ours: the coefficients alone.
 
 # %% tags=["hide-input"]
 kinds = {"raw": "raw", "SG": "averaged", "IG": "integrated", "|z|": "no model: |z|"}
@@ -334,9 +339,9 @@ book.figure(fig, alt.removesuffix("; ") + ".", caption)
 # Raw gradients are grainy, and some objects drown in them. Averaging brings the object out in every band. Integration
 # looks crisp, like an etching. So does the last row, which knows no network.
 #
-# Two measurements behind these impressions. **Repeatable**: add noise of one per cent of the range, which no eye
+# We measure two things behind these impressions. **Repeatable**: add noise of one per cent of the range, which no eye
 # sees, explain again (SG with fresh draws), and correlate the two explanations. **Etching**: the rank correlation of
-# $|\gamma|$ with $|z|$ over all coefficients: how far the photograph alone would have given the same order.
+# $|\gamma|$ with $|z|$ over all coefficients, or how far the photograph alone would have given the same order.
 
 
 # %%
@@ -382,30 +387,32 @@ told = []
 for method, (mean, low, high) in gains.items():
     gain = repeated[method] - repeated["raw"]
     told.append(f"{method} {mean:+.2f} [{low:+.2f}, {high:+.2f}], from {gain.min():+.2f} to {gain.max():+.2f}")
-title = "Gain of the heatmap over raw, same photograph, with 95 % interval, and from the least to the most"
+title = "Gain of the heatmap over raw on the same photograph, with 95 % interval, and its extremes"
 say(f"{title}: {'; '.join(told)}.")
 
 # %% [markdown]
 # The raw heatmap does fluctuate, as section 3.1 of the paper says. IG repeats better; how much SG gains depends on the
-# photograph. But look at the signs: those of SG hardly repeat from one set of draws to the next. With this many copies
-# its *magnitudes*, spread over the image, are a result; its single signs are not. And part of IG's lead may be the
+# photograph. But the signs of SG hardly repeat from one set of draws to the next: with this many copies its
+# *magnitudes*, spread over the image, are a result, its single signs are not. And part of IG's lead may be the
 # photograph's: what IG shares with $|z|$ hardly changes.
 #
 # ## Within scales, between scales
 #
 # Under Figure 6 the paper says: SG "highlights the important locations **within** scales", IG "the relative importance
-# of **each scale**". The poster says it in other words: *intra-scale importance* and *inter-scale dependencies*. That
-# is a statement about variance, and variance can be taken apart.
+# of **each scale**". (The poster: *intra-scale importance* and *inter-scale dependencies*.) Is it so? That is a
+# question about variance, and variance can be taken apart.
 #
 # Let $v_k = |\gamma_k|$ be the importance of coefficient $k$, and let scale $s$ have $n_s$ of the $N$ coefficients,
-# with mean $\mu_s$ and variance $\sigma_s^2$ of the importance. With $q_s = n_s / N$ and the overall mean $\mu$,
+# with mean $\mu_s$ and variance $\operatorname{var}_s$ of the importance. With $q_s = n_s / N$ and the overall mean
+# $\mu$,
 #
-# $$ \underbrace{\frac1N \sum_k (v_k - \mu)^2}_{\text{total}}
-#    = \underbrace{\sum_s q_s (\mu_s - \mu)^2}_{\text{between scales, } B}
-#    + \underbrace{\sum_s q_s\, \sigma_s^2}_{\text{within scales, } V}, \qquad \eta^2 = \frac{B}{B + V}. \tag{2.2} $$
+# $$ \begin{aligned} \underbrace{\frac1N \sum_k (v_k - \mu)^2}_{\text{total}}
+#    &= \underbrace{\sum_s q_s (\mu_s - \mu)^2}_{\text{between scales, } B} \cr
+#    &+ \underbrace{\sum_s q_s \operatorname{var}_s}_{\text{within scales, } V}, \cr
+#    \eta^2 &= \frac{B}{B + V}. \end{aligned} \tag{2.2} $$
 #
 # $\eta^2$ is the part of the variance that knowing the *scale* of a coefficient explains; the rest is a matter of
-# *place*. It does not depend on the units of $\gamma$, so no normalisation is hidden in it. And because it compares
+# *place*. It does not depend on the units of $\gamma$, so no normalisation is hidden in it. Because it compares
 # coefficients, not sums, fine scales gain nothing from having more of them.
 
 
@@ -440,12 +447,12 @@ say(f"{says} The interval lies above zero on {len(held)} of {len(names)} network
 
 # %% [markdown]
 # For SG nearly all variance is within scales; for IG a much larger part lies between them, though most still lies
-# within. (Raw gradients are like SG in this: it is not the smoothing that makes them so.)
+# within. (Raw gradients are like SG in this, so it is not the smoothing.)
 #
-# Does the verdict hinge on how we measured? Importance is heavy-tailed, so a few coefficients weigh a lot in a
-# variance. The same number again: for ranks; for logarithms (floored at a thousandth of the mean); with scales
-# weighing equally; with every band divided by its maximum over the batch, the normalisation of the authors' code
-# (applied there to gradient and coefficients alike); with five levels; with a longer wavelet.
+# Does the verdict hinge on how we measured? A few coefficients are far more important than the rest, and weigh a lot
+# in a variance. So we measure again: with ranks; with logarithms (floored at a thousandth of the mean); with scales
+# weighing equally; with every band divided by its maximum over the batch, as the authors' code does (to gradient and
+# coefficients alike); with five levels; with a longer wavelet.
 
 
 # %%
@@ -485,7 +492,7 @@ for j, name in enumerate(names):
 ax.axvline(0, color="0.3", lw=0.8)
 ax.set_yticks(range(len(checks)), checks)
 ax.invert_yaxis()
-ax.set_xlabel("IG minus SG: share of the variance between scales")
+ax.set_xlabel("$\\eta^2$ of IG minus $\\eta^2$ of SG")
 ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=2)
 told = "; ".join(f"{check}, {name}: {m:.2f} [{lo:.2f}, {hi:.2f}]" for (check, name), (m, lo, hi) in verdicts.items())
 caption = "Right of zero, the paper's statement holds. Dots: mean over photographs; bars: 95 % intervals."
@@ -504,9 +511,8 @@ say(
 #
 # ### Why: the photograph decays, the gradient hardly does
 #
-# In (2.1) IG differs from SG in two ways: the gradients are averaged along a path, and the mean is multiplied by $z$.
-# Which of them makes the difference? Take them apart: every mean gradient with and without the factor $z$, and $z$
-# without any gradient.
+# IG differs from SG in two ways: it averages along a path, and it multiplies by $z$. Which of them makes the
+# difference? We take every mean gradient with and without the factor $z$, and $z$ without any gradient.
 
 # %%
 factors, profiles = {}, {}
@@ -533,8 +539,6 @@ book.table(("network", "", *methods, "|z| alone, no model"), rows, title)
 # %% tags=["hide-input"]
 short = {"SG, mean gradient": "SG", "IG, mean gradient": "IG without z", "IG, times z": "IG", "|z| alone": "|z| alone"}
 ticks = ["approx." if scale == "approx" else str(scale) for scale in sg.scales]
-
-# %% tags=["hide-input"]
 fig, axes = plt.subplots(1, len(names), figsize=(6, 3.4), sharey=True, squeeze=False)
 told = []
 for ax, name in zip(axes[0], names):
@@ -543,6 +547,7 @@ for ax, name in zip(axes[0], names):
         ax.plot(ticks, values, marker="o", ms=4, ls="--" if "|" in label else "-", label=legend)
         told.append(f"{name}, {legend}: " + ", ".join(f"{t} {v:.2g}" for t, v in zip(ticks, values.tolist())))
     ax.set(title=name, xlabel="level", yscale="log")
+    ax.tick_params(axis="x", rotation=30)
 axes[0, 0].set_ylabel("importance per coefficient\n(mean of all = 1)")
 axes[0, -1].legend()
 caption = "Importance of an average coefficient of each scale, coarse to fine (geometric mean over photographs)."
@@ -551,22 +556,22 @@ book.figure(fig, "Importance per coefficient. " + "; ".join(told) + ".", caption
 # %%
 slopes = {legend: torch.cat([profiles[name, label] for name in names]) for label, legend in short.items()}
 slopes = {legend: (v[:, 0] / v[:, -1]).log().mean().exp() for legend, v in slopes.items()}
-told = ", ".join(f"{legend} **{slope:.1f}**" for legend, slope in slopes.items())
+told = ", ".join(f"{legend} **{slope:.{0 if slope > 9.95 else 1}f}**" for legend, slope in slopes.items())
 say(f"A coefficient of the approximation against one of level 1, how many times as important: {told}.")
 
 # %% [markdown]
-# The gradient is rather flat: per unit, a coefficient of a coarse scale matters a few times as much as one of a fine
-# scale, and averaging along the path leaves it so. The photograph is steep: the magnitude of its coefficients falls
-# from level to level, as is usual in natural images, and the factor $z$ hands this slope to the explanation.
+# The gradient is rather flat: a coefficient of a coarse scale matters a few times as much as one of a fine scale, and
+# averaging along the path leaves it so. The photograph is steep: the magnitude of its coefficients falls from level to
+# level, as is usual in natural images, and the factor $z$ hands this slope to the explanation.
 #
 # So the paper's statement is right, and it is mostly a statement about **photographs**. *Raw gradient times $z$* shows
 # it as well as IG does, and by $\eta^2$ the coefficients $|z|$ alone, without any network, show more of it than
 # either. What IG says about the network's use of scales is only its distance from the dashed line: the gradient's own
 # slope.
 #
-# One caution. Everything here is *per coefficient*. Add up the importance of each scale instead, as the shares in
-# this chapter's figures do, and the finest level, which holds three quarters of all coefficients, takes most of SG.
-# That is a matter of counting, not of the network:
+# One caution: all this is *per coefficient*. Add up the importance of each scale, as the shares in this chapter's
+# figures do, and the finest level, which holds three quarters of all coefficients, takes most of SG. That is a matter
+# of counting, not of the network:
 
 # %%
 counts = sg.attributions.map(torch.ones_like).scale_sums()[0]
@@ -579,10 +584,10 @@ book.table(("", *ticks), rows, "Share per scale, mean over photographs:")
 # %% [markdown]
 # ## What the baseline means
 #
-# IG walks from a baseline to the photograph. Zero, the usual choice, is zero *in the space of the model*, after a
-# normalisation that puts zero at a **grey** image, not a black one (EfficientNet-Lite0: mid-grey; MobileNetV2:
-# ImageNet's mean colour). Black is `model.black`. In (2.1) the factor becomes $z - z_0$, so the baseline decides which
-# differences count. Dark things differ from grey, but not from black.
+# How much does IG owe to where its path begins? The usual $x_0 = 0$ is a **grey** image ([chapter
+# 01](01_theory.ipynb)); black is [`model.black`](../book/api_models.md). From another baseline the factor in (2.1) is
+# $z - z_0$ with $z_0 = W x_0$, so the baseline decides which differences count. Dark things differ from grey, but not
+# from black.
 
 # %%
 grey = first.wavelet["IG"][: len(few)]
@@ -605,7 +610,7 @@ for label, e, d in (("grey (0)", grey, grey.coefficients), ("black", black, grey
     shares = (percent(share[0]) for share in (e.scale_profile().mean(0), own))
     rows.append((label, f"{e.baseline_score.abs().mean():.2f}", percent(gap, 1), *shares))
 alike = correlation(grey.heatmap(), black.heatmap()).mean()
-title = f"The two heatmaps correlate by {alike:.2f} on average."
+title = f"The two heatmaps correlate by {alike:.2f} on average. Gaps of completeness are shares of the score's change."
 head = ("baseline", "mean |f(x₀)|", "median gap", "approximation's share of |γ|", "its share of |z - z₀|")
 book.table(head, rows, title)
 
@@ -617,14 +622,14 @@ book.table(head, rows, title)
 #
 # ## What the sign says
 #
-# Equation 1 takes an absolute value, equations 2 and 3 do not; `wam` keeps the sign. Its meaning differs:
+# Equation 1 drops the sign, `wam` keeps it. What does it mean?
 #
 # - **SG**: *increasing* this coefficient would raise the score. The coefficient may be negative, or nearly zero; and
 #   as measured above, the sign itself needs many draws.
 # - **IG**: this coefficient, as it is, **added** to the score (positive) or took from it (negative).
 #
-# Only the second can be summed: grouped by scale it accounts for the change of the score from the baseline, up to the
-# gap.
+# Only the second can be summed: over a scale it gives that scale's part of the change of the score, up to the gap
+# ([chapter 01](01_theory.ipynb)).
 
 # %%
 fig, axes = plots.panels(1, 2, titles=1)
@@ -646,19 +651,18 @@ for name, net in nets.items():
     shares = map(percent, (against, saved[name, "IG"][ten], signed[name]))
     rows.append((name, *shares, percent(gaps[name], 1)))
 keeps = [f"class kept by top 10 % of {by}" for by in ("|γ|", "γ")]
-book.table(("network", "negative part of the sum of |γ|", *keeps, "median gap"), rows, "WAM-IG:")
+title = "WAM-IG, for and against the class. Gaps of completeness are shares of the score's change."
+book.table(("network", "negative part of the sum of |γ|", *keeps, "median gap"), rows, title)
 
 # %% [markdown]
 # Nearly as much speaks against the class as for it: the score is a small difference of large sums. Keeping only what
-# speaks *for* the class mostly destroys it (see the table), presumably because positive and negative coefficients draw
-# the picture together. Which coefficients are "most important" therefore depends on whether one ranks by $\gamma$ or
-# by $|\gamma|$, and a number that rests on a ranking has to say which.
+# speaks *for* the class mostly destroys it, presumably because positive and negative coefficients draw the picture
+# together. A ranking by $\gamma$ is not one by $|\gamma|$, and a number that rests on a ranking has to say which.
 #
 # ## Wavelets and levels
 #
-# Haar is the shortest wavelet, and the only one here that needs no coefficients beyond the border. Longer ones are
-# smoother, separate frequencies better, and overlap their neighbours: near the border they need coefficients of atoms
-# that reach outside. There are more coefficients than pixels (the figures leave out those beyond the border).
+# How much depends on the wavelet? All here but Haar have atoms that reach over the border, and so more coefficients
+# than there are pixels (the figures leave out those beyond the border).
 
 # %%
 rows, reference = [], {}
@@ -675,8 +679,8 @@ head = ("wavelet", "coefficients per pixel", *alike, "class kept by top 10 %, IG
 book.table(head, rows, f"Three levels, {names[0]}, mean over photographs:")
 
 # %% [markdown]
-# Move the slider: the photograph and the network stay, the coordinates change. $J$ is the number of levels. No gradient
-# was computed for it.
+# The heatmaps change somewhat, IG's more than SG's; the class survives about as often. Move the slider: the photograph
+# and the network stay, the coordinates change, without another gradient. $J$ is the number of levels.
 
 # %% tags=["hide-input"]
 choices = [("haar", 1), ("haar", 2), ("haar", 3), ("haar", 5), ("db4", 3), ("sym8", 3), ("bior4.4", 3)]
@@ -702,12 +706,13 @@ book.slider(figures, [label for label, _ in settings], alts, caption, label="Fra
 
 # %% [markdown]
 # More levels split the approximation further and leave the finer levels as they are. A longer wavelet gives a softer
-# heatmap, because each coefficient is spread over a longer atom: softness that comes from the wavelet, not from the
-# network. In pixels there are no scales to look at.
+# heatmap, because each coefficient is spread over a longer atom: that softness is the wavelet's, not the network's. In
+# pixels there are no scales to look at.
 #
 # ## Figure 15: more photographs, both networks
 #
-# Columns as in the paper: the photograph, WAM-IG in the wavelet domain, the heatmap, and the reconstruction.
+# Do two networks look at the same things? Columns as in the paper: the photograph, WAM-IG in the wavelet domain, the
+# heatmap, and the reconstruction.
 
 # %%
 fraction = 0.1
@@ -728,16 +733,17 @@ for method in ("SG", "IG", "|z|"):
     maps = [(net.wavelet | net.controls)[method].heatmap()[[place(net, i) for i in common]] for net in pair]
     mean, low, high = interval(correlation(maps[0], maps[-1]).cpu())
     told.append(f"{method} {mean:.2f} [{low:.2f}, {high:.2f}]")
-head = f"Correlation of the heatmaps of {' and '.join(names[:2])}, {len(common)} photographs: "
+head = f"Correlation of the heatmaps of {' and '.join(names[:2])} ({len(common)} photographs, 95 % interval): "
 say(head + ", ".join(told) + ".")
 
 # %% [markdown]
-# Two networks, and IG's pictures agree more than SG's. Before taking that as a sign of truth, look at $|z|$: the same
-# photograph through two preprocessings. Part of the agreement may be, again, the photograph.
+# IG's pictures of the two networks agree more than SG's. Before taking that as a sign of truth, look at $|z|$: the same
+# photograph, prepared for two networks. Part of the agreement may be, again, the photograph.
 #
 # ## Where the pictures mislead
 #
-# A mistake, explained twice: for the class that the network **predicts**, and for the class that is **true**.
+# Would an explanation betray a mistake? Here is one, explained twice: for the class that the network **predicts**, and
+# for the class that is **true**.
 
 # %%
 wrong = (first.guess != labels).nonzero()[:, 0]
@@ -768,10 +774,10 @@ for method, run in (("IG", e), ("SG", s)):
 say("Correlation between the two explanations. " + "; ".join(told) + ".")
 
 # %% [markdown]
-# On this photograph the two heatmaps look alike. A heatmap says *where* the network is sensitive;
-# which class the evidence speaks for is in the sign, and the heatmap throws the sign away. IG's signed attributions do
-# differ between the classes, and we saw that they repeat. (SG's differ as well, but they hardly repeat, so that says
-# little.) And nothing in the first row betrays that the prediction is wrong.
+# On this photograph the two heatmaps look alike, and nothing in the first row betrays that the prediction is wrong. A
+# heatmap says *where* the network is sensitive. Which class the evidence speaks for is in the sign, which the heatmap
+# throws away. IG's signed attributions do differ between the classes, and we saw that they repeat. (SG's differ as
+# well, but they hardly repeat, so that says little.)
 #
 # ## Try it
 #
@@ -784,26 +790,26 @@ explorer.explore([net.model for net in nets.values()], some, wavelets=(wavelet, 
 # %% [markdown]
 # ## Differences from the authors' code
 #
-# The authors' code is the reference for the paper's figures. Where this chapter departs from it, and why:
+# Where does this chapter depart from the code behind the paper's figures, and why? (The [paper
+# map](../book/paper_map.md) has the whole list.)
 #
 # - **Same**: Haar, three levels, reflection at the border; noise of a quarter of each image's range.
 # - **Signed gradients per colour channel.** Their maps average the gradient over the channels, take the
 #   absolute value, and average or integrate afterwards. Ours follow equations 2 and 3: mean first, sign kept.
 # - **No normalisation.** Their maps divide every band by its maximum over the whole batch, so a map depends on
-#   the images explained beside it, and the sizes of bands can no longer be compared. IG then multiplies by equally
-#   normalised $|z|$; completeness, which the project page claims for WAM-IG, cannot hold for such maps. We normalise
-#   for display only. The claim of A.1 also holds with that division (*bands divided by maximum*, above); with their
-#   average over channels and their early absolute value we have not run it.
+#   the images explained beside it, and bands can no longer be compared. IG's factor is an equally normalised $|z|$, so
+#   completeness, which the project page claims, cannot hold. We normalise for display only. The claim of A.1 also holds
+#   with that division (*bands divided by maximum*, above); with their average over channels and their early absolute
+#   value we have not run it.
 # - **What is ranked.** A reconstruction there keeps the same places in all colour channels, chosen from the normalised
-#   map; here every coefficient of every channel is ranked on its own by $|\gamma|$, which is how we read
-#   appendix C.2.
+#   map; here every coefficient of every channel is ranked on its own by $|\gamma|$, as we read appendix C.2.
 # - **Numbers of gradients.** 25 noisy copies and 25 trapezoid nodes there; the parameters above here, with nodes that
-#   are denser near the baseline ([chapter 01](01_theory.ipynb)).
+#   are denser near the baseline.
 #
 # ## Paper and here
 
 
-# %%
+# %% tags=["hide-input"]
 def each(values, digits=0):
     return ", ".join(f"{name} {percent(value, digits)}" for name, value in values.items())
 
@@ -817,7 +823,7 @@ def survives(k):
     return f"{kept_by}; |z|, no model: {each(control)}; difference in points: {lead}"
 
 
-# %%
+# %% tags=["hide-input"]
 def judged(k):
     """By the intervals: is WAM-IG ahead of |z| on every network, or at least of random coefficients?"""
     ahead = {by: all(leads[name, by, k][1] > 0 for name in names) for by in ("|z|", "random")}
@@ -829,7 +835,7 @@ steadier = all(low > 0 for _, low, _ in gains.values())
 repeats = ", ".join(f"{method} {values.mean():.2f}" for method, values in repeated.items())
 spans = [f"{n} {mean:.2f} [{low:.2f}, {high:.2f}]" for n, (mean, low, high) in claim.items()]
 
-# %%
+# %% tags=["hide-input"]
 rows = [
     ("Fig. 1, images", "decomposes the decision in wavelets", "a picture",
      f"parts sum to the score's change, median gap {each(gaps, 1)}",
@@ -841,7 +847,7 @@ rows = [
      "reproduced" if steadier else "partly"),
 ]  # fmt: skip
 
-# %%
+# %% tags=["hide-input"]
 rows += [
     ("A.1, poster", "SG shows importance within scales, IG between", "stated",
      f"variance between scales, IG minus SG: {', '.join(spans)}",
@@ -860,7 +866,7 @@ say(f"All of this page took **{passes}** gradients.")
 # ## What to take away
 #
 # - One set of gradients gives explanations in every wavelet and at every level; the coordinates are a choice made
-#   afterwards, for free.
+#   afterwards.
 # - A mosaic says what (scale, orientation), a heatmap says where; the sign says for or against, and is easily lost.
 # - Far more of IG's variance than of SG's lies between scales, in every way we measured it; most of IG's still lies
 #   within. The slope between scales comes mostly from the photograph, through the factor $z$.
@@ -869,9 +875,8 @@ say(f"All of this page took **{passes}** gradients.")
 #
 # ## Exercises
 #
-# **1. In bits.** Variance is not the only way to divide. Let $p_s$ be the share of $|\gamma|$ in scale $s$ and
-# $q_s = n_s / N$ its share of the coefficients. How many bits does the *scale* tell, $\sum_s p_s \log_2 (p_s / q_s)$,
-# and how many the place within it? Does the verdict stand?
+# **1. In bits.** Variance is not the only way to divide. Let $p_s$ be the share of $|\gamma|$ in scale $s$. How many
+# bits does the *scale* tell, $\sum_s p_s \log_2 (p_s / q_s)$, and how many the place within it? Does the verdict stand?
 #
 # <details>
 # <summary>Solution</summary>
@@ -892,8 +897,7 @@ say(f"All of this page took **{passes}** gradients.")
 # ```
 #
 # It stands: SG spends almost all its bits on places, IG more than half on scales. Replace $q_s$ by equal shares, and
-# it turns around: then SG looks uneven, because the finest level holds most coefficients. Which reference is meant
-# has to be said.
+# it turns around, because the finest level holds most coefficients: then SG looks uneven. Say which reference you mean.
 #
 # </details>
 #

@@ -35,9 +35,9 @@ if "google.colab" in sys.modules:  # install what is missing; torch and numpy st
 # *Sections 3.2 and 4.2 and appendix C.4 of the paper; Figures 1 (shape row), 5 and 17 to 20; the volumes of the
 # poster.*
 #
-# A wavelet transform works along any number of axes. So the method of the last chapters explains a network that looks
-# at a *volume*, without a new idea: the same two lines of code. On volumes the paper makes one claim in words, from
-# pictures: coarse scales are the edges of a shape, fine scales gather at its centre. The poster adds a table.
+# The method of the last chapters explains a network that looks at a *volume* by the same two lines of code: a wavelet
+# transform works along any number of axes. On volumes the paper makes one claim in words, from pictures: coarse scales
+# are the edges of a shape, fine scales gather at its centre. The poster adds a table.
 #
 # Three things you will see:
 #
@@ -90,22 +90,19 @@ book.start(chapter="05_voxels", profile=profile, seed=seed)
 signed = partial(span, sign="+")
 device = "cuda" if torch.cuda.is_available() else "cpu"
 
-
-# %% tags=["hide-input"]
 # %% [markdown]
 # ## Digits made of cubes, and a network for them
 #
 # **What stands in for what.** The paper's pictures are of *3D MNIST*: digits as $16 \times 16 \times 16$ cubes, or
-# *voxels*. That set is not on the package index. Ours is made from MNIST by the same kind of recipe: give a digit a
-# thickness, turn it a little about three axes, fill the cubes that it passes through
-# ([`data.digits3d`](../book/api.md), [credits](../book/credits.md)). They are the same kind of volume, not the same
-# volumes. The network has the architecture of the authors' released code. It was trained on 60,000 such digits for this
+# *voxels*. The package index does not carry that set. Ours is made from MNIST by the same kind of recipe: give a digit
+# a thickness, turn it a little about three axes, fill the cubes that it passes through
+# ([`data.digits3d`](../book/api_data.md), [credits](../book/credits.md)). It is the same kind of volume, not the same
+# volumes. The network has the architecture of the authors' released code; it was trained on 60,000 such digits for this
 # book, and its weights come with the package.
 #
-# The poster's table is of other things: a network called "3D Former", which is described nowhere, on the adrenal
-# glands of AdrenalMNIST3D (Yang et al., [2023](../book/bibliography.md)). With `profile="paper"` the same cells run
-# on that set, with a ResNet-18 in three dimensions that you train with [`python -m wam.recipes medmnist3d
-# OUT`](../book/api.md).
+# The poster's table is of the adrenal glands of AdrenalMNIST3D (Yang et al., [2023](../book/bibliography.md)) and of a
+# network that is described nowhere, a "3D Former". With `profile="paper"` the same cells run on that set, with a
+# three-dimensional ResNet-18 that you train by [`python -m wam.recipes medmnist3d OUT`](../book/api_training.md).
 
 
 # %%
@@ -136,13 +133,14 @@ hero = examples[(len(examples) - 1) // 2]  # in most figures
 accuracy, promised = len(right) / len(held_out), model.card.get("stored", {}).get("accuracy")
 text = f"**{100 * accuracy:.2f} %** of {len(held_out):,} test volumes are classified correctly"
 if promised and not n_test:
-    text += f"; the card that comes with the weights says {100 * promised:.2f} %"
+    same = round(accuracy, 4) == round(promised, 4)
+    text += ", as the card of the weights says" if same else f"; the card of the weights says {100 * promised:.2f} %"
 count = sum(p.numel() for p in model.parameters())
 text += f". The network has {count:,} parameters. "
-pairs = pd.Series([f"a {categories[a]} is called {categories[b]}" for a, b in zip(labels, guess) if a != b], dtype=str)
+pairs = pd.Series([f"{categories[a]} is taken for {categories[b]}" for a, b in zip(labels, guess) if a != b], dtype=str)
 if len(pairs):
-    text += f"Its most frequent mistake: {pairs.mode()[0]} ({pairs.value_counts().iloc[0]} of {len(pairs)} mistakes). "
-say(text + f"What follows is about the first {len(chosen)} that are right, and explains their class.")
+    text += f"Its most frequent mistake, {pairs.value_counts().iloc[0]} of {len(pairs)}: {pairs.mode()[0]}. "
+say(text + f"Below, we explain the class of the first {len(chosen)} that are right.")
 
 # %% tags=["hide-input"]
 wide = min(5, len(examples))
@@ -153,22 +151,20 @@ for ax in axes.flat[len(examples) :]:
     ax.remove()
 alt = f"One shape of every class, drawn as shaded cubes: {', '.join(categories[y[i]] for i in examples)}."
 filled = float((x > 0.5).float().mean())
-book.figure(
-    fig, alt, f"The first test volume of every class. On average {100 * filled:.0f} % of the voxels are filled."
-)
+caption = "The first volume of every class that is classified correctly. "
+book.figure(fig, alt, caption + f"On average {100 * filled:.0f} % of the voxels are filled.")
 
 # %% [markdown]
 # ## A transform along three axes
 #
-# One level of the transform splits the volume along its depth, then along its height, then along its width, each time
-# into a smooth half (*a*, for average) and a detail half (*d*). That makes $2^3 = 8$ bands, each with an eighth of the
-# coefficients. The band *aaa* is a smaller copy of the volume, and goes on to the next level. The other seven are the
-# *orientations*: *daa* holds what changes along the depth only, *dda* what changes along depth and height, *ddd* what
-# changes along all three.
+# One level of the transform splits the volume along its depth, then its height, then its width, each time into a smooth
+# half (*a*, for average) and a detail half (*d*). That makes $2^3 = 8$ bands, each with an eighth of the coefficients.
+# The band *aaa*, a smaller copy of the volume, goes on to the next level. The other seven are the *orientations*: *daa*
+# holds what changes along the depth only, *dda* along depth and height, *ddd* along all three.
 #
-# A box shows what that means. With the Haar wavelet a detail is a difference of neighbours, and the neighbours come in
-# fixed pairs: 0 and 1, 2 and 3, and so on. The box begins and ends in the middle of a pair on every axis. So each of
-# its faces leaves details, and we can count them.
+# A box shows what each of them sees. A detail of the Haar wavelet is a difference of neighbours, in fixed pairs: 0 and
+# 1, 2 and 3, and so on. The box begins and ends in the middle of a pair on every axis, so each of its faces leaves
+# details that we can count.
 
 # %%
 box = torch.zeros(1, 1, 16, 16, 16)
@@ -179,7 +175,7 @@ finest.pop("approx", None)
 
 # %% tags=["hide-input"]
 fig, alt = cubes.bands(box[0], frame)
-book.figure(fig, alt, "A box, and the blocks of voxels that have details at level 1, by their axes; shares of energy.")
+book.figure(fig, alt, "A box, and the blocks of voxels that have details at level 1, by axes; in %: share of energy.")
 energy = {letters: float(band.double().square().sum()) for letters, band in finest.items()}
 found = {letters: int((band.abs() > 1e-5).sum()) for letters, band in finest.items()}
 where = {1: "on a face", 2: "along an edge", 3: "at a corner"}
@@ -189,7 +185,7 @@ expected = {w: int(np.prod([2 if c == "d" else touched[k] for k, c in enumerate(
 # %% tags=["hide-input"]
 order = sorted(found, key=lambda letters: (letters.count("d"), letters[::-1]))
 rows = [
-    (w, where[w.count("d")], found[w], expected[w], f"{100 * energy[w] / sum(energy.values()):.0f} %") for w in order
+    (w, where[w.count("d")], found[w], expected[w], f"{100 * energy[w] / sum(energy.values()):.1f} %") for w in order
 ]
 head = ("band", "a detail is", "not zero, of 512", "by counting", "energy")
 book.table(head, rows, "The seven orientations of the box at level 1:")
@@ -202,9 +198,7 @@ say(f"The counts {'agree' if found == expected else 'do not agree'}: two ends al
 
 # %% tags=["hide-input"]
 fig, alt = cubes.bands(x[hero].cpu(), frame)
-book.figure(
-    fig, alt, f"The same for a shape of class {categories[y[hero]]}: large details at level 1, with shares of energy."
-)
+book.figure(fig, alt, f"The same for a shape of class {categories[y[hero]]}: the large details at level 1.")
 z = frame.analysis(x)
 flat = z.pack()[0].flatten(1)
 empty = float((flat.abs() < 1e-5).float().mean())
@@ -212,32 +206,29 @@ kinds = float(np.mean([len(np.unique(row)) for row in flat.abs().cpu().numpy().r
 error = float((frame.synthesis(z) - x).abs().max())
 
 # %% tags=["hide-input"]
-text = (
-    f"Two facts to keep in mind. First, **{100 * empty:.0f} % of the {flat.shape[1]:,} coefficients are zero**: where "
-)
+text = f"Two facts matter below. First, **{100 * empty:.0f} % of the {flat.shape[1]:,} coefficients are zero**: where "
 text += "a block of voxels is all full or all empty, there is no detail. Second, the others take few values, because "
-text += (
-    f"voxels are 0 or 1: on average {kinds:.0f} different magnitudes per volume. Put together again, the coefficients "
-)
-say(text + f"miss the volume by {error:.0e} at most.")
+text += f"voxels are 0 or 1: on average {kinds:.0f} different magnitudes per volume. "
+say(text + f"Nothing is lost: put together again, the coefficients miss the volume by {error:.0e} at most.")
 
 # %% [markdown]
 # ## How much noise is right for a volume
 #
-# WAM-SG averages gradients at noisy copies. The paper does not say how noisy. The authors' code has a quarter of the
-# range for images and a thousandth for sound. So for volumes we measure. Too little noise, and the average is just the
-# gradient at one point. Too much, and the copies are no longer of that class, and another set of copies gives another
-# explanation. Three questions to every candidate, a share of the range of the volume:
+# WAM-SG averages gradients at noisy copies. How noisy, the paper does not say; the authors' code takes a quarter of the
+# range for images and a thousandth for sound. With too little noise the average is the gradient at one point. With too
+# much the copies lose their class, and other copies give another explanation. For volumes we measure, by three
+# questions to every candidate, a share of the range of the volume:
 #
 # - do the noisy copies keep their class?
 # - do two independent sets of copies give the same mean gradient (cosine)?
-# - how faithful is the explanation (insertion minus deletion, eq. 4, with steps of equal *count* or *energy*; both are
-#   explained below)?
+# - how faithful is the explanation (insertion minus deletion, eq. 4, in steps of equal *number* or *energy*, which the
+#   section on the poster's volumes explains)?
 
 # %%
 few, of_few = x[:n_noise], y[:n_noise]
 default = NOISE[3]
 seen_in = {"wavelets": frame, "voxels": wam.Pixel()}
+STEP = {"count": "number", "energy": "energy"}  # what a step of a curve has equal amounts of: its name in tables
 
 
 def draws(noise):
@@ -254,25 +245,23 @@ for noise in sorted({*noises, default}):
     kept = torch.stack([answers(model, copies(k)).argmax(1) == of_few for k in range(samples)]).float().mean(0)
     cosine = torch.nn.functional.cosine_similarity(one.gradient.flatten(1), other.gradient.flatten(1))
     row = {"kept": kept, "cosine": cosine}
-    for where_, in_which in seen_in.items():
-        for axis in ("count", "energy"):
+    for domain, in_which in seen_in.items():
+        for axis, step in STEP.items():
             options = {"steps": curve_steps, "axis": axis, "seed": seed, "max_batch": max_batch}
             curves = metrics.perturbation_curves(model, few, in_frame(one, in_which), **options)
-            row[f"{where_}, {axis}"] = curves.faithfulness
+            row[f"{domain}, {step}"] = curves.faithfulness
     row = {name: values.double().cpu().numpy() for name, values in row.items()}
     tried.append(pd.DataFrame(row).assign(noise=noise, input=range(len(few))))
 tried = pd.concat(tried, ignore_index=True)
 
 # %% tags=["hide-input"]
 means = tried.groupby("noise").mean()
-columns = [f"{where_}, {axis}" for axis in ("count", "energy") for where_ in seen_in]
+columns = [f"{domain}, {step}" for step in STEP.values() for domain in seen_in]
 rows = [(f"{noise:g}{' (default)' if noise == default else ''}", f"{100 * m['kept']:.0f} %", f"{m['cosine']:.2f}",
          *(f"{m[c]:.2f}" for c in columns)) for noise, m in means.iterrows()]  # fmt: skip
 head = ("noise", "copies keep class", "cosine", *columns)
-title = (
-    f"WAM-SG with {samples} copies, {len(few)} volumes; the last columns are faithfulness, by how a step is measured:"
-)
-book.table(head, rows, title)
+title = f"WAM-SG with {samples} copies, {len(few)} volumes; the last columns are faithfulness, by "
+book.table(head, rows, title + "what is ranked and how a step is measured:")
 
 # %% tags=["hide-input"]
 tops, within, best_of = {c: means[c].idxmax() for c in columns}, {}, []
@@ -298,9 +287,10 @@ say(text)
 # %% [markdown]
 # ## A digit, explained scale by scale
 #
-# Figures 5 and 17 to 19 of the paper show single digits. We make the explanations of all volumes at once, as mean
-# gradients, and look at them in any frame afterwards ([`in_frame`](../book/api.md)), as in
-# [chapter 02](02_images.ipynb). The baseline of WAM-IG is the empty volume.
+# Figures 5 and 17 to 19 of the paper show what matters in single digits, at coarse and at fine scales. We make the
+# explanations of all volumes at once, as mean gradients, and look at them in any frame afterwards
+# ([`in_frame`](../book/api_explain.md)), as in [chapter 02](02_images.ipynb). The baseline of WAM-IG is the empty
+# volume.
 
 
 # %%
@@ -334,11 +324,10 @@ fig, alt = voxels.explanation(seen["WAM-IG"], x.cpu(), hero, categories=categori
 book.figure(fig, alt, f"Fig. 5, here: a shape and what matters in it, WAM-IG, Haar, {levels} levels.")
 
 # %% [markdown]
-# How to read it. Colours are drawn on the shape, as in the paper's figure: yellow marks the voxels that hold half of
-# what the coarse scales (approximation and level 3) put on the shape, blue those of the fine scales (levels 2 and 1),
-# black both. But a coefficient of level 3 belongs to a block of $8 \times 8 \times 8$ voxels, an eighth of the whole
-# cube, and our heatmaps spread it over that block. Much of a coarse map therefore lies *beside* the shape, where
-# nothing is drawn.
+# Colours are drawn on the shape, as in the paper's figure. Yellow marks the voxels that hold half of what the coarse
+# scales (approximation and level 3) put on the shape, blue those of the fine scales (levels 2 and 1), black both. But a
+# coefficient of level 3 belongs to a block of $8 \times 8 \times 8$ voxels, an eighth of the cube, and our heatmaps
+# spread it over that block. So much of a coarse map lies *beside* the shape, where nothing is drawn.
 
 # %% tags=["hide-input"]
 heats = {name: e.heatmap() for name, e in seen.items()}
@@ -356,17 +345,17 @@ say(
 # %% tags=["hide-input"]
 others = [i for i in examples if i != hero][-3:] or [hero]
 pairs = [voxels.explanation(seen["WAM-IG"], x.cpu(), i, categories=categories) for i in others]
-names = [f"a {categories[y[i]]}" for i in others]
-caption = "Figs. 17, 18 and 19, here: three more, WAM-IG."
-book.slider([fig for fig, _ in pairs], names, [alt for _, alt in pairs], caption, "Volume")
+names = [str(categories[y[i]]) for i in others]
+caption = "Figs. 17, 18 and 19, here: other classes, WAM-IG."
+book.slider([fig for fig, _ in pairs], names, [alt for _, alt in pairs], caption, "Class")
 
 # %% tags=["hide-input"]
-caption = "The same volume from all around: scales on the left, the heatmap on the right."
+caption = "The first volume again, from all around: scales on the left, the heatmap on the right."
 book.slider(*voxels.turning(seen["WAM-IG"], x.cpu(), hero, categories=categories), caption, "Seen from")
 
 # %% tags=["hide-input"]
 fig, alt = voxels.slices(seen["WAM-IG"], x.cpu(), hero, categories=categories)
-book.figure(fig, alt, "The same, cut open where the heatmap is largest; here nothing is left out beside the shape.")
+book.figure(fig, alt, "The same, cut open where its heatmap is largest; what lies beside the shape is drawn, too.")
 
 # %% tags=["hide-input"]
 for name, e in seen.items():
@@ -374,7 +363,8 @@ for name, e in seen.items():
     book.figure(fig, alt, f"Fig. 20, here: one heatmap of all scales, a volume of every class, {name}.")
 
 # %% [markdown]
-# And the orientations? The share of every band, in the volumes themselves and in their explanations:
+# Both methods mark much the same parts. And which orientations matter? Here is the share of every band, in the sizes
+# $|z|$ of the coefficients, without a network, and in the sizes $|\gamma|$ of the attributions:
 
 # %% tags=["hide-input"]
 shown = {"|z|, the volumes themselves": seen["WAM-IG"].coefficients}
@@ -400,19 +390,14 @@ along = {name: [share_of(c, lambda w, k=k: w[k] == "d") for k in range(3)] for n
 
 # %% tags=["hide-input"]
 rows = [(name.partition(", the")[0], *(f"{100 * v.mean():.0f} %" for v in values)) for name, values in along.items()]
-book.table(
-    ("share in details", *(f"along {axis}" for axis in cubes.AXES)), rows, "A detail along two axes counts twice:"
-)
+title = "Share of the details along each axis; a detail along two axes counts for both:"
+book.table(("share of", *(f"along {axis}" for axis in cubes.AXES)), rows, title)
 kinds = list(along)
 long = pd.DataFrame([(name, "depth", i, v) for name in kinds for i, v in enumerate(along[name][0])],
                     columns=["method", "axis", "input", "value"])  # fmt: skip
-less = {
-    name: comparison.differences(long, kinds[1], name, "axis", inputs="input").iloc[0] for name in (kinds[0], kinds[3])
-}
+less = {k: comparison.differences(long, kinds[1], k, "axis", inputs="input").iloc[0] for k in (kinds[0], kinds[3])}
 less = {name: 100 * row[["mean", "low", "high"]].astype(float) for name, row in less.items()}
-text = (
-    f"The share of details along the depth in WAM-IG, minus that in the volumes: {signed(less[kinds[0]], 1)} points; "
-)
+text = f"The share along the depth in WAM-IG, minus that in the volumes: {signed(less[kinds[0]], 1)} points; "
 text += f"minus that of the same network with random weights: {signed(less[kinds[3]], 1)}. "
 
 # %% tags=["hide-input"]
@@ -422,7 +407,7 @@ if profile == "embedded" and all(row["high"] < 0 for row in less.values()):
 say(text)
 
 # %% [markdown]
-# How few coefficients draw a volume, if they come in the order of WAM-IG?
+# How few coefficients draw a volume, if they come in the order of WAM-IG? Move the slider.
 
 # %%
 explore(model, held_out[[chosen[i] for i in examples]], levels=levels)
@@ -431,16 +416,15 @@ explore(model, held_out[[chosen[i] for i in examples]], levels=levels)
 # ## Edges and centre, measured
 #
 # "Figure 5 highlights the significance of the edges at larger scales, whereas at smaller scales, the importance becomes
-# increasingly concentrated at the center of the digit" (section 4.2). The project page has it in colours: yellow is
-# coarse, the edges; blue is fine, the centre. A picture of one digit cannot decide that. Two distances can:
+# increasingly concentrated at the center of the digit" (section 4.2). On the project page yellow is coarse, the edges,
+# and blue is fine, the centre. A picture of one digit cannot decide that. Two distances can, averaged with the heatmap
+# of a scale as weight:
 #
-# - the **distance to the surface** of the shape, from inside or outside, in voxels. If coarse scales are about edges,
-#   their heatmap lies near the surface;
+# - the **distance to the surface** of the shape, from inside or outside, in voxels: small where a scale is about edges;
 # - the **distance to the centre**, the centroid of the shape, in units of its radius of gyration (the root mean square
-#   of that distance over the shape). If fine scales are about the centre, their heatmap lies near it.
+#   of that distance over the shape): small where a scale is about the centre.
 #
-# Both are averaged with the heatmap of a scale as weight. A heatmap spread evenly over the cube, and one spread evenly
-# over the shape, are the two ends to compare with.
+# A heatmap spread evenly over the cube, and one spread evenly over the shape, are there to compare with.
 
 
 # %%
@@ -482,10 +466,10 @@ table = pd.concat([placed(e.scale_heatmaps(), name, scales) for name, e in ranke
 coarse, fine = str(levels), "1"
 
 # %% [markdown]
-# The controls: **|z|** takes the size of a coefficient for its importance, and asks no network. **Permuted** are the
-# attributions of WAM-IG, exchanged among coefficients of nearly the same size, wherever these lie. (In eight groups of
-# size only, because there are so few different ones.) **Randomized** is the same network with all weights drawn anew:
-# it has the architecture, but was never trained.
+# The controls ([`wam.controls`](../book/api_measure.md)): **|z|** takes the size of a coefficient for its importance,
+# and asks no network. **Permuted** are the attributions of WAM-IG, exchanged among coefficients of nearly the same
+# size, wherever these lie (in eight groups only, because there are so few different sizes). **Randomized** is the same
+# network with all weights drawn anew, never trained.
 
 # %% tags=["hide-input"]
 thin = float((surface[solid] < 1).double().mean())
@@ -558,21 +542,15 @@ text = f"**The edges.** From level {coarse} to level 1 the heatmap of WAM-IG com
 text += f"{span(edge)} voxels, that of |z| by {span(drop['surface'].loc['|z|'])}. "
 if edge["low"] > 0:
     text += f"It is the *fine* scale that sits on the edges: {100 * near[fine]:.0f} % of it within one voxel of the "
-    text += (
-        f"surface, of the coarse one {100 * near[coarse]:.0f} %. For Haar this has to be so, whatever the network: a "
-    )
-    text += (
-        "detail is exactly zero where its block is all full or all empty. What is left is at the surface, to within "
-    )
-    text += "the size of the block."
+    text += f"surface, of the coarse one {100 * near[coarse]:.0f} %. With Haar it has to be, whatever the network: a "
+    text += "detail is exactly zero where its block is all full or all empty. What is left is at the surface, to "
+    text += "within the size of the block."
 say(text)
 
 # %% tags=["hide-input"]
 pull, blind, never = (drop["centre"].loc[m] for m in ("WAM-IG", "|z|", "randomized, IG"))
-text = (
-    f"**The centre.** From level {coarse} to level 1 the heatmap of WAM-IG comes nearer to the centre by {span(pull)} "
-)
-text += "radii. " + ("So far the claim is right. " if pull["low"] > 0 else "The claim is not confirmed. ")
+text = f"**The centre.** From level {coarse} to level 1 the heatmap of WAM-IG comes nearer to the centre by "
+text += f"{span(pull)} radii. " + ("So far the claim is right. " if pull["low"] > 0 else "The claim is not confirmed. ")
 text += f"But |z|, which knows no network, does so by {span(blind)}, and the network that was never trained by "
 text += f"{span(never)}. At level 1 the trained network is nearer to the centre than |z| by "
 gains = {m: between(fine, "centre", m, "WAM-IG") for m in ("|z|", "permuted", "randomized, IG")}
@@ -583,9 +561,8 @@ say(text)
 
 # %% [markdown]
 # **Another drawing.** What the authors drew as a coarse map is not described. If only the shape is coloured, the parts
-# of a heatmap beside it do not count. So once more, on the shape alone. Nearly all of it is surface. In place of the
-# distance we count the empty ones among the six neighbours of a voxel: in the middle of a face there is one, at an edge
-# there are two, at a corner three.
+# of a heatmap beside it do not count. So once more, on the shape alone. Nearly all of it is surface, so we count the
+# empty ones among the six neighbours of a voxel: one in the middle of a face, two at an edge, three at a corner.
 
 # %% tags=["hide-input"]
 of_shape = [placed(e.scale_heatmaps().cpu() * solid[:, None], name, scales) for name, e in ranked.items()]
@@ -613,16 +590,13 @@ def those(v, names):
 
 # %% tags=["hide-input"]
 WAM, NEVER = ("WAM-IG", "WAM-SG"), ("randomized, IG", "randomized, SG")
-text = (
-    f"On the shape, the coarse heatmap is at more exposed voxels than the fine one with {those('bare', WAM)}, and the "
-)
-text += f"fine one is nearer to the centre with {those('centre', WAM)}. The same without training: more exposed with "
-text += f"{those('bare', NEVER)}, nearer to the centre with {those('centre', NEVER)}. "
+text = "On the shape, the coarse heatmap is at more exposed voxels than the fine one with "
+text += f"{those('bare', WAM)}, and the fine one is nearer to the centre with {those('centre', WAM)}. "
+text += f"Without training, the coarse one is more exposed with {those('bare', NEVER)}, and the fine one nearer to the "
+text += f"centre with {those('centre', NEVER)}. "
 if profile == "embedded" and (turn["centre"].loc[list(NEVER), "low"] > 0).all():
-    text += (
-        "A likely reason for the last: without padding, a convolution uses a voxel in the middle in more places than "
-    )
-    text += "one at the border."
+    text += "A likely reason for the last: without padding, a convolution uses a voxel in the middle in more places "
+    text += "than one at the border."
 say(text)
 
 # %% tags=["hide-input"]
@@ -639,16 +613,13 @@ book.table(head, rows, "Does it depend on the wavelet? Level 2 is the coarsest h
 learned = float(1 - max(blind["mean"], never["mean"]) / pull["mean"])
 both_ways = (turn["bare"]["low"] > 0) & (turn["centre"]["low"] > 0)
 drawn_by = {who: [m for m in who if both_ways[m]] for who in (WAM, NEVER)}
-text = (
-    f"**The answer.** Fine scales {'do' if pull['low'] > 0 else 'do not'} lie nearer to the centre than coarse ones. "
-)
+text = f"**The answer.** Fine scales {'do' if pull['low'] > 0 else 'do not'} lie nearer to the centre than coarse "
+text += "ones. "
 if edge["high"] < 0:
     text += "Coarse scales do lie nearer to the surface. "
 elif edge["low"] > 0:
-    text += (
-        "But nearer to the surface are the fine scales, too: as a statement on whole heatmaps, the half of the claim "
-    )
-    text += "about edges holds with the names of the scales exchanged. "
+    text += "But they lie nearer to the surface, too: of whole heatmaps, the half of the claim about edges holds with "
+    text += "the names of the scales exchanged. "
 text += "Drawn on the shape alone, the picture of the paper "
 text += f"appears with {' and '.join(drawn_by[WAM])}. " if drawn_by[WAM] else "does not appear either. "
 
@@ -657,27 +628,28 @@ if pull["low"] > 0:
     part = {m: f"{100 * row['mean'] / pull['mean']:.0f} %" for m, row in (("|z|", blind), ("untrained", never))}
     text += f"How much of it has the network learned? |z|, without a network, shows {part['|z|']} of the difference in "
     text += f"distance to the centre, and a network without training {part['untrained']}. "
-    text += f"It draws the same picture on the shape, too ({' and '.join(drawn_by[NEVER])}). " * bool(drawn_by[NEVER])
+    if drawn_by[NEVER]:
+        text += f"On the shape, the latter draws the picture of the paper, too ({' and '.join(drawn_by[NEVER])}). "
 if pull["low"] > 0 and learned < 0.5:
     text += "**What there is of it comes mostly from wavelets, shapes and the architecture.** A coarse coefficient is "
-    text += (
-        "spread over a large block, up to the empty corners of the cube; fine details exist only near the shape, which "
-    )
-    text += "is in the middle. Neither says what matters to *this* network."
+    text += "spread over a large block, up to the empty corners of the cube; fine details exist only near the shape, "
+    text += "which is in the middle. Neither says what matters to *this* network."
 say(text)
 
 # %% [markdown]
 # ## The poster's volumes, with controls
 #
-# The poster rates explanations of volumes by insertion and deletion (eqs. 4 to 7). Features are put into an empty
-# volume, or taken from the full one, the most important first; *faithfulness* is the area under the first curve of the
-# probability minus that under the second. As in [chapter 08](08_evaluation.ipynb) one engine runs all of it, rankings
-# are by $|\gamma|$, and controls stand in the same table. **Coarse first** knows the scale only. *Random* is random.
+# Does WAM rank features better than other methods, as the poster says, and better than controls? Features are put into
+# an empty volume, or taken from the full one, the most important first (insertion and deletion, eqs. 4 to 7);
+# *faithfulness* is the area under the first curve of the probability minus that under the second. As in
+# [chapter 08](08_evaluation.ipynb), one engine runs all of it
+# ([`metrics.perturbation_curves`](../book/api_measure.md)), by $|\gamma|$. Two controls are new: **coarse first** knows
+# the scale only, *random* nothing.
 #
-# There is one choice that matters much for volumes: what is a step? By the equations it is a *number* of features. But
-# most features of a volume are exactly zero, and to change them changes nothing. Whoever ranks the few others first
-# wins, in whatever order. So there is a second axis: every step changes the same share of the *energy*, which is, for
-# voxels of 0 and 1, of the filled voxels. On that axis $|x|$ has nothing to rank by.
+# One choice matters much for volumes: what is a step? By the equations it is a *number* of features. But most features
+# of a volume are exactly zero, and changing them changes nothing. A ranking wins that puts the few others first, in
+# whatever order. So on a second axis every step changes the same share of the *energy*: for voxels of 0 and 1, of the
+# filled ones. There the input itself, $|x|$, has nothing to rank by.
 
 # %%
 picked = [i for c in y.unique() for i in (y == c).nonzero()[: max(1, n_curves // len(y.unique())), 0].tolist()]
@@ -701,9 +673,8 @@ rankings = in_voxels | in_wavelets
 
 
 # %% [markdown]
-# **Ties.** Where attributions are equal, their order is drawn at random. With so few different magnitudes that may
-# matter. Ties among features that are zero do not, because changing these changes nothing. Where more than half of the
-# other features are in ties, we draw three times, and average.
+# **Ties** are ordered at random. With so few different magnitudes that may matter, except among features that are zero.
+# Where more than half of the others are in ties, we draw three times, and average.
 
 
 # %%
@@ -745,10 +716,8 @@ text = f"Rankings in which more than half of the features that are not zero are 
 text += f"The largest share of the others is {100 * max([v for v in in_ties.values() if v <= 0.5], default=0):.0f} %. "
 if repeated:
     axis, worst = spread.idxmax()
-    text += (
-        f"Another draw changes the faithfulness of one volume by {spread.max():.2f} at most (standard deviation over "
-    )
-    text += f"three draws, mean over volumes: {worst}, {axis}); the median of these rankings is {spread.median():.3f}."
+    text += f"The faithfulness of one volume has a standard deviation over the draws of {spread.max():.2f} at most "
+    text += f"({worst}, by {STEP[axis]}; mean over volumes); the median of these rankings is {spread.median():.3f}."
 say(text)
 
 # %% tags=["hide-input"]
@@ -770,10 +739,8 @@ names = list(rankings)[::-1]
 alt = "Faithfulness of every ranking by both axes; the table above has the numbers. " + "; ".join(
     f"{name} {areas['faithfulness'].loc[('count', name), 'mean']:.2f} and "
     f"{areas['faithfulness'].loc[('energy', name), 'mean']:.2f}" for name in rankings)  # fmt: skip
-caption = (
-    "Methods (blue circles) and controls (grey squares), means and 95 % intervals. Above the line in voxels, below in "
-)
-caption += "wavelets."
+caption = "Methods (blue circles) and controls (grey squares), means and 95 % intervals. "
+caption += "Above the line in voxels, below in wavelets."
 
 # %% tags=["hide-input"]
 fig, axes = plt.subplots(1, 2, figsize=(plots.WIDTH, 5.2), sharey=True)
@@ -784,7 +751,7 @@ for ax, axis in zip(axes, ("count", "energy")):
         ax.errorbar(m["mean"], k, xerr=[[m["mean"] - m["low"]], [m["high"] - m["mean"]]], fmt=mark, color=colour)
     ax.axvline(0, color="0.3", linewidth=0.8)
     ax.axhline(len(in_wavelets) - 0.5, color="0.8", linewidth=0.8)
-    ax.set(xlabel="faithfulness", title={"count": "step: number", "energy": "step: energy"}[axis])
+    ax.set(xlabel="faithfulness", title=f"step: {STEP[axis]}")
     ax.grid(axis="x")
 axes[0].set_yticks(range(len(names)), names)
 book.figure(fig, alt, caption)
@@ -813,15 +780,16 @@ for axis in ("count", "energy"):
         against[axis, domain] = (*pair, ahead(axis, *pair))
 
 # %% tags=["hide-input"]
-rows = [(axis, domain, f"{one} minus {other}", signed(row)) for (axis, domain), (one, other, row) in against.items()]
+rows = [(STEP[axis], domain, f"{one} minus {other}", signed(row))
+        for (axis, domain), (one, other, row) in against.items()]  # fmt: skip
 book.table(("step", "features", "best method minus best control", "[95 %]"), rows, "Do methods beat controls?")
 wins = {axis: [d for d in METHODS if against[axis, d][2]["low"] > 0] for axis in ("count", "energy")}
 
 # %% tags=["hide-input"]
 reach = {key: f"{v:.2f}" for key, v in areas["faithfulness"]["mean"].items()}
 text = f"Of the voxels {100 * float((given == 0).float().mean()):.0f} % are zero, and of the coefficients "
-text += f"{100 * empty:.0f} %. They are free to go, so that by number |x| reaches {reach['count', '|x|']} and |z| "
-text += f"{reach['count', '|z|']} without a network. By energy the same two reach {reach['energy', '|x|']} and "
+text += f"{100 * empty:.0f} %. So by number |x| reaches a faithfulness of {reach['count', '|x|']} and |z| of "
+text += f"{reach['count', '|z|']}, without a network. By energy the same two reach {reach['energy', '|x|']} and "
 text += f"{reach['energy', '|z|']}. "
 if len(wins["energy"]) == 2:
     text += "**By energy, the best methods beat every control, in both domains**: these explanations know something "
@@ -834,37 +802,30 @@ say(text)
 four = METHODS["voxels"]
 pairs = {(axis, w, b): ahead(axis, w, b) for axis in ("count", "energy") for w in METHODS["wavelets"] for b in four}
 rows = [(b, *(signed(pairs[axis, w, b]) for axis in ("count", "energy") for w in METHODS["wavelets"])) for b in four]
-head = ("minus", *(f"{w}, {axis}" for axis in ("count", "energy") for w in METHODS["wavelets"]))
+head = ("minus", *(f"{w}, {step}" for step in STEP.values() for w in METHODS["wavelets"]))
 book.table(head, rows, "WAM minus the poster's baselines, faithfulness [95 %]:")
 
 # %% tags=["hide-input"]
 led = {axis: sum(v["low"] > 0 for k, v in pairs.items() if k[0] == axis) for axis in ("count", "energy")}
 behind = {axis: sum(v["high"] < 0 for k, v in pairs.items() if k[0] == axis) for axis in ("count", "energy")}
-text = "; ".join(
-    f"by {'number' if axis == 'count' else axis} in {led[axis]} of 8 pairs, behind in {behind[axis]}" for axis in led
-)
-text = (
-    f"WAM is ahead of a baseline of the poster, by the interval, {text}. A feature of one domain is not a feature of "
-)
-text += "the other, so the comparison across domains is the poster's question more than ours. "
+text = "; ".join(f"by {STEP[k]} in {led[k]} of 8 pairs, and behind in {behind[k]}" for k in STEP)
+text = f"By the interval, WAM is ahead of a baseline method of the poster {text}. A feature of one domain is not a "
+text += "feature of the other, so the comparison across domains is the poster's question more than ours. "
 if profile == "embedded":
     cells = model.network.features[:6](given[:1]).shape[2:]  # up to its layer
     text += f"GradCAM's map, of the last layer before the last pooling, has {' × '.join(map(str, cells))} cells here."
 say(text)
 
 # %% [markdown]
-# **The poster's own numbers** look different: three of four baselines have negative faithfulness, and insertion and
-# deletion differ by less than 0.1 in every row. We have no means to find out why. One thing that would look like this
-# is a network that is sure of a class when it sees *nothing*: with two classes, one of them frequent, a curve may never
-# fall far.
+# **The poster's own numbers** look different: three of four baseline methods have negative faithfulness, and insertion
+# and deletion differ by less than 0.1 in every row. We have no means to find out why. A network that is sure of a class
+# when it sees *nothing* would look like this: with two classes, one of them frequent, a curve may never fall far.
 
 # %% tags=["hide-input"]
 nothing = answers(model, torch.zeros_like(x[:1])).softmax(1)[0].tolist()
 text = f"Our network gives the empty volume probabilities between {min(nothing):.2f} and {max(nothing):.2f} for its "
 text += f"{len(nothing)} classes. "
-gaps = [
-    areas["insertion"].loc[("count", n), "mean"] - areas["deletion"].loc[("count", n), "mean"] for n in poster.index
-]
+gaps = [areas["insertion"]["mean"]["count", n] - areas["deletion"]["mean"]["count", n] for n in poster.index]
 text += f"Insertion minus deletion of the six methods is {min(gaps):.2f} to {max(gaps):.2f} here, on the poster "
 text += f"{poster['volume_faithfulness'].min():.2f} to {poster['volume_faithfulness'].max():.2f}. "
 top = poster["volume_insertion"]
@@ -874,8 +835,8 @@ say(text + "be the best and is not bold. The [paper map](../book/paper_map.md) l
 # %% [markdown]
 # ## Larger volumes
 #
-# Nothing above knows the size of the volume. Here is the digit four times as large along every axis. The network was
-# not trained for this size, so do not trust its class; but it takes the volume, and the explanation works as before.
+# Here is the digit four times as large along every axis. The network was not trained for this size, so do not trust its
+# class. But it takes the volume, and the explanation works as before.
 
 # %%
 large = torch.nn.functional.interpolate(x[hero : hero + 1], scale_factor=4)
@@ -883,15 +844,15 @@ deep = wam.integrated_gradients(model, large, frame=wam.Wavelet("haar", levels +
 
 # %% tags=["hide-input"]
 fig, alt = voxels.slices(deep, large.cpu(), categories=categories)
-size = " x ".join(map(str, large.shape[2:]))
+size = " × ".join(map(str, large.shape[2:]))
 book.figure(fig, alt, f"The same shape in {size} voxels, WAM-IG with {levels + 2} levels.")
 shares = dict(zip(deep.scales, deep.scale_profile()[0].tolist()))
 text = ", ".join(f"{'approximation' if s == 'approx' else f'level {s}'} {100 * v:.1f} %" for s, v in shares.items())
 truth = categories[y[hero]]
 none = "empty" if shares[1] + shares[2] < 1e-4 else "nearly empty"
 say(
-    f"{large[0, 0].numel():,} voxels. The network calls it {categories[deep.target[0]]} (it is {truth}), and that is "
-    f"what is explained. Shares: {text}. Levels 1 and 2 are {none}: a voxel was copied into a block of "
+    f"Of these {large[0, 0].numel():,} voxels the network says {categories[deep.target[0]]} (it is {truth}), "
+    f"and that is what we explain. Shares: {text}. Levels 1 and 2 are {none}: a voxel was copied into a block of "
     "$4 \\times 4 \\times 4$, in which nothing changes. What was level 1 is now level 3."
 )
 
@@ -899,10 +860,10 @@ say(
 # ## Outlook: a film is a volume
 #
 # Video, says the paper at its end, is mathematically similar to voxels. A clip is a volume whose first axis is time.
-# Ours are digits that move, 16 frames of $16 \times 16$ pixels ([`data.moving_digits`](../book/api.md)). *One* network
-# answers two questions about the same clip: *which digit* is it, and *where does it move*, left, right, up or down? A
-# single frame shows the digit, and nothing of the motion. So the explanations of the two questions should differ in one
-# thing: **change in time**, that is, in the bands whose first letter is *d*.
+# Ours are 16 frames of $16 \times 16$ pixels ([`data.moving_digits`](../book/api_data.md)): a digit moves, and comes
+# back on the other side where it leaves the frame. *One* network answers two questions about a clip: *which digit* is
+# it, and *where does it move*, left, right, up or down? A single frame shows the digit, and nothing of the motion. So
+# the two explanations should differ in **change in time**: in the bands whose first letter is *d*.
 
 
 # %%
@@ -929,10 +890,8 @@ tests |= {"its first frame, 16 times": (still, asked), "the mean of its frames, 
 checks = {name: (replies(inputs) == wanted).double().mean(0).tolist() for name, (inputs, wanted) in tests.items()}
 
 # %% tags=["hide-input"]
-rows = [
-    (name, f"{100 * a:.0f} %", f"{100 * b:.0f} %{' (the opposite one)' if 'back' in name else ''}")
-    for name, (a, b) in checks.items()
-]
+rows = [(name, f"{100 * a:.0f} %", f"{100 * b:.0f} %{' (the opposite one)' if 'back' in name else ''}")
+        for name, (a, b) in checks.items()]  # fmt: skip
 book.table(("the clip", "digit right", "direction right"), rows, f"What the network sees in {len(some)} clips:")
 
 # %% tags=["hide-input"]
@@ -969,9 +928,9 @@ for line, question in zip(axes[1:], QUESTIONS):
         ax.set(xticks=[], yticks=[])
     line[0].set_title(question, loc="left")
 names = [watcher.categories[int(target[0])] for target in QUESTIONS.values()]
-alt = f"Six frames of a clip, a {names[0]} that moves {names[1]}; below, the heatmaps of WAM-IG for the digit and for "
-book.figure(fig, alt + "the direction, in the same frames.", f"A {names[0]} that moves {names[1]}. Below: WAM-IG, for "
-            "its digit and for its direction; each row on one range.")  # fmt: skip
+alt = f"Six frames of a clip: the digit {names[0]}, moving {names[1]}; below, the heatmaps of WAM-IG for the digit and "
+caption = f"The digit {names[0]}, moving {names[1]}. Below: WAM-IG, for its digit and for its direction; each row on "
+book.figure(fig, alt + "for the direction, in the same frames.", caption + "one range.")
 
 
 # %%
@@ -994,17 +953,18 @@ for m in ("WAM-IG", "WAM-SG"):
     cells = [f"{100 * share.loc[(m, q), 'mean']:.1f} %" for q in QUESTIONS]
     rows.append((m, *cells, signed(100 * moved.loc[m, ["mean", "low", "high"]].astype(float), 1)))
 rows.append(("|z|", *[f"{100 * share.loc[('|z|', 'both'), 'mean']:.1f} %"] * 2, "no network asked"))
-book.table(("|γ| in bands of change", "digit", "direction", "difference in points [95 %]"), rows, f"{len(film)} clips:")
+head = ("method", "digit", "direction", "difference in points [95 %]")
+book.table(head, rows, f"Share of the bands of change, mean of {len(film)} clips, by question:")
 up = [m for m in ("WAM-IG", "WAM-SG") if moved.loc[m, "low"] > 0]
 text = f"Asked for the direction, {' and '.join(up) or 'neither method'} put{'s' if len(up) < 2 else ''} more on bands "
-text += "of change. " + ("That is the right way, and only a little. " if up and moved["mean"].max() < 0.1 else "")
+text += "of change. " + ("The sign is as expected, the difference small." if up and moved["mean"].max() < 0.1 else "")
 say(text)
 
 # %% [markdown]
-# These bands are a blunt instrument. One whose first letter is *a* averages over $2^j$ frames, and may still change
-# from one average to the next. The question has a sharper answer, in just two features: the mean of all frames, and the
-# change around it. Integrated gradients divide the score among any features that sum to the input: $\gamma$ is the mean
-# gradient times the feature, summed.
+# These bands are a blunt instrument: one of level $j$ whose first letter is *a* averages over $2^j$ frames, and may
+# still change from one average to the next. Two features give a sharper answer, the mean of all frames and the change
+# around it. Integrated gradients divide the score among any features that sum to the input: the part of a feature is
+# the mean gradient times the feature, summed over voxels.
 
 # %%
 still = film.mean(2, keepdim=True)
@@ -1024,9 +984,7 @@ text = f"The change gets {100 * of_change['direction']:.0f} % of the direction's
 text += f"{100 * of_change['digit']:.0f} % of the digit's (medians); it gets more of the direction's in "
 text += f"{100 * more['mean']:.0f} % [{100 * more['low']:.0f}, {100 * more['high']:.0f}] of the clips. "
 if more["low"] > 0.5:
-    text += (
-        "**The same network, asked two questions about the same clip, is explained differently, in the right way.** "
-    )
+    text += "**Two questions about the same clip get two explanations, and they differ as they should.** "
 text += f"But do not read such a share as what a feature can do alone: the mean alone gets {100 * blur:.0f} % of the "
 text += f"directions right (a guess: 25 %), and {100 * mean_digit:.0f} % of the digits."
 say(text)
@@ -1048,7 +1006,6 @@ if all(shows):
 # ## Paper and here
 
 # %% tags=["hide-input"]
-surface_, centre_ = (drop[v].loc["WAM-IG"] for v in ("surface", "centre"))
 whole = seen["WAM-IG"]
 apart = float((whole.scale_heatmaps().sum(1) - whole.heatmap()).abs().max() / whole.heatmap().max())
 rows = [
@@ -1064,16 +1021,16 @@ rows = [
 # %% tags=["hide-input"]
 rows += [
     ("4.2, Fig. 5", "the edges matter at coarse scales", "pictures",
-     f"distance to the surface, coarse minus fine: {signed(surface_)} voxels; on the shape alone, empty neighbours: "
+     f"distance to the surface, coarse minus fine: {signed(edge)} voxels; on the shape alone, empty neighbours: "
      + "; ".join(f"{m} {signed(turn['bare'].loc[m])}" for m in WAM), "|z|: " + " and ".join(
          signed(d.loc["|z|"]) for d in (drop["surface"], turn["bare"])) + "; untrained, on the shape: "
      + "; ".join(f"{m[-2:]} {signed(turn['bare'].loc[m])}" for m in NEVER),
-     "reproduced" if surface_["high"] < 0 else
+     "reproduced" if edge["high"] < 0 else
      "partly" if drawn_by[WAM] else "not reproduced"),
     ("4.2, Fig. 5", "fine scales concentrate at the centre", "pictures",
-     f"distance to the centre, coarse minus fine: {signed(centre_)} radii",
+     f"distance to the centre, coarse minus fine: {signed(pull)} radii",
      f"|z| {signed(blind)}, untrained {signed(never)}; reproduced if at least half of it is beyond both",
-     "not reproduced" if centre_["low"] <= 0 else "reproduced" if learned >= 0.5 else "partly"),
+     "not reproduced" if pull["low"] <= 0 else "reproduced" if learned >= 0.5 else "partly"),
     ("4.2", "WAM is the first method to show such a decomposition on shapes", "stated", "–",
      "a matter of the literature", "not testable here"),
 ]  # fmt: skip
@@ -1130,11 +1087,10 @@ book.compare([dict(zip(columns, row)) for row in rows])
 #     print(name, [round(float(share_of(c, lambda w, k=k: w[k] == "d").mean()), 3) for k in range(3)])
 # ```
 #
-# The *coefficients* follow exactly: the band *daa* of the one is *aad* of the other, transposed. The attributions do so
-# only as far as the network treats the axes alike. Ours was trained on digits turned by no more than 34 degrees about
-# each axis. A quarter turn is new to it: it is wrong about many of them. And the depth still has the smallest share,
-# although the strokes now run along it: to look less at the depth is a habit of the network, not a property of the
-# digit.
+# The *coefficients* follow exactly: the band *daa* of the one is *aad* of the other, transposed. The attributions
+# follow only as far as the network treats the axes alike. Ours was trained on digits turned by no more than 34 degrees
+# about each axis; a quarter turn is new to it, and it is wrong about many. The depth still has the smallest share,
+# although the strokes now run along it: a habit of the network, not a property of the digit.
 #
 # </details>
 #

@@ -85,25 +85,24 @@ book.start(chapter="06_robustness", profile=profile, seed=seed)
 span = partial(book.span, digits=1, sign="+", scale=100)  # in points
 device = "cuda" if torch.cuda.is_available() else "cpu"
 
-
-# %% tags=["hide-input"]
 # %% [markdown]
 # ## Two families
 #
 # **What stands in for what.** The paper compares four ResNet-50 on 1,000 images of ImageNet: trained as usual (ERM, for
-# *empirical risk minimisation*), and against an adversary in three ways: ADV (Madry et al., 2018), ADV-Fast (Wong et
-# al., 2020), ADV-Free (Shafahi et al., 2019). Their weights are not on a package index. Here are two families that are:
+# *empirical risk minimisation*), and against an adversary in three ways: ADV (Madry et al.,
+# [2018](../book/bibliography.md)), ADV-Fast (Wong et al., 2020), ADV-Free (Shafahi et al., 2019). The package indexes
+# do not carry their weights. Two families stand in:
 #
 # - **The CIFAR-10 family**: four small residual networks of one architecture with the same initial weights, trained for
-#   this book after those four recipes ([`python -m wam.recipes cifar10`](../book/api.md)). The adversary may move each
-#   value of a picture by 4/255. They had few epochs, on two processor cores; their accuracies are no records. They had
-#   about equal time, not equal steps: an adversary of seven steps is expensive, and ADV saw the fewest pictures. So
-#   read the family as three robust networks against one, not as a race between the three.
-# - **The MNIST pair**: two LeNets by the authors of AdverTorch, one trained as usual, one against PGD with a radius of
-#   0.3. We did not train them, and the pictures are of another kind: strokes on black.
+#   this book after those four recipes ([`python -m wam.recipes cifar10`](../book/api_training.md)). The adversary may
+#   move each value of a picture by 4/255. After few epochs on two processor cores, their accuracies are no records.
+#   They had about equal time, not equal steps; ADV, whose adversary takes seven steps, saw the fewest pictures. So read
+#   the family as three robust networks against one, not as a race between the three.
+# - **The MNIST pair**: two LeNets by the authors of AdverTorch, one trained as usual, one against projected gradient
+#   descent (PGD) with a radius of 0.3. We did not train them, and the pictures are of another kind: strokes on black.
 #
 # With `profile="paper"` the cells of the family run a ResNet-50 of torchvision beside the checkpoints that you name
-# ([`wam.checkpoints`](../book/api.md) reads them without running code from the files).
+# ([`wam.checkpoints`](../book/api_models.md) reads them without running code from the files).
 
 # %%
 TITLES = {"cifar10_erm": "ERM", "cifar10_adv": "ADV", "cifar10_adv_fast": "ADV-Fast", "cifar10_adv_free": "ADV-Free"}
@@ -175,23 +174,19 @@ head = ("network", "clean", f"PGD-20, first {pgd}", "card: clean", "card: PGD-20
 book.table(head, rows, f"Accuracy on {len(x):,} pictures ({source}) and {len(digits):,} digits of MNIST:")
 
 # %% tags=["hide-input"]
-text = (
-    "The cards come with the weights of the family: accuracies on all 10,000 test pictures, the attack by "
-    f"Foolbox. The attack of this page is Captum's, on the first {pgd} inputs only, where ten points are within "
-    "chance. "
-)
+text = "PGD-20: the share of right answers under an attack of 20 steps. The cards come with the weights of the family: "
+text += "accuracies on all 10,000 test pictures, the attack by Foolbox. The attack of this page is Captum's, on the "
+text += f"first {pgd} inputs only, where ten points are within chance. "
 if missing:
-    text += (
-        f"**Missing: {', '.join(missing)}.** Their weights do not come with the package; nothing takes their place. "
-    )
+    text += f"**Missing: {', '.join(missing)}.** No such weights come with the package; nothing takes their place. "
 if len(x) < (n_pictures or 10_000) and profile == "embedded":
     text += f"**Only {len(x)} pictures** could be had here: neither npm nor torchvision got the test set."
 say(text)
 
 # %% [markdown]
-# What training against an adversary does to a gradient can be seen with the naked eye. Here is the gradient of the
-# class score for one picture, of every network: in pixels, and as a wavelet mosaic with its scales in true
-# proportion.
+# What training against an adversary does to a gradient can be seen with the naked eye. Here is that of the class score
+# for one picture, by network, in pixels and as a wavelet mosaic with its scales in true proportion. Where ERM has
+# speckles, the robust networks draw contours.
 
 # %%
 frame = wam.Wavelet("haar", levels, ndim=2)
@@ -215,19 +210,19 @@ for (title, e), up, down in zip(looks.items(), axes[0, 1:], axes[1, 1:]):
 alt = f"A picture of class {family['ERM'].categories[y[hero]]}; beside it, for {', '.join(looks)}, the gradient in "
 alt += "pixels and its wavelet mosaic. Share of the finest scale: "
 alt += ", ".join(f"{t} {100 * float(e.scale_profile()[0, -1]):.0f} %" for t, e in looks.items()) + "."
-book.figure(fig, alt, "The gradient of one score by four trainings: in pixels (signed), and by scale (magnitude).")
+book.figure(fig, alt, "The gradient of one score, by network: in pixels (signed), and by scale (magnitude).")
 
 # %% [markdown]
 # ## Figure 10: the share of every scale
 #
-# For an explanation with attributions $\gamma$, the share of scale $s$ is
+# Do robust networks rely on coarser scales? For an explanation with attributions $\gamma$, the share of scale $s$ is
 #
-# $$
-# p_s = \frac{\sum_{i \in s} |\gamma_i|}{\sum_i |\gamma_i|} ,
-# $$ (eq-share)
+# $$ p_s = \frac{\sum_{k \in s} |\gamma_k|}{\sum_k |\gamma_k|} , \tag{6.1} $$
 #
-# normalised for every input, then averaged over inputs ([`wam.spectra`](../book/api.md)). We explain the label, also
-# where the answer is wrong. The paper does not say by which method. We take three, of two runs of the network:
+# normalised for every input, then averaged over inputs ([`wam.spectra`](../book/api_measure.md)). One number sums up
+# such a spectrum: the *mean level* $\sum_j j \, p_j$ over the levels $j$ from 1 to $J$, the approximation as $J + 1$.
+# It counts octaves, and is larger if the importance is coarser. We explain the label, also where the answer is wrong.
+# The paper does not say by which method. We take three, from two mean gradients:
 #
 # - **WAM-SG**, the mean gradient around the input: what the score is *sensitive* to;
 # - **WAM-IG**, which multiplies by the coefficients $z$: what the score is *made of*;
@@ -297,12 +292,8 @@ rows = [
     for method in METHODS for title, c in shift["family", method].items()
 ]  # fmt: skip
 head = ("minus ERM", "method", "approximation, points", "finest, points", "mean level, octaves", "in SD")
-book.table(
-    head,
-    rows,
-    "The family: paired differences from ERM, picture by picture, with 95 % intervals. "
-    "*In SD*: the mean difference of the mean level, divided by the standard deviation of the differences.",
-)
+title = "The family: paired differences from ERM, picture by picture, with 95 % intervals. *In SD*: the difference in "
+book.table(head, rows, title + "mean level, divided by the standard deviation of the differences.")
 
 
 # %% tags=["hide-input"]
@@ -312,6 +303,7 @@ def as_claimed(c):
 
 
 def opposite(c):
+    """Less on the coarsest and more on the finest."""
     return bool(c.loc["approx", "high"] < 0 and c.loc["1", "low"] > 0)
 
 
@@ -319,10 +311,9 @@ def opposite(c):
 claimed = {key: [as_claimed(c) for c in found.values()] for key, found in shift.items()}
 base = groups["family"].spectra["ERM"]["WAM-SG"].by_scale()[:, -1].mean()
 fine = [c.loc["1", "mean"] for c in shift["family", "WAM-SG"].values()]
-text = "; ".join(f"{m}: {sum(claimed['family', m])} of {len(fine)}" for m in METHODS)
+text = ", ".join(f"{sum(claimed['family', m])} of {len(fine)} with {m}" for m in METHODS)
 say(
-    f"More on the coarsest *and* less on the finest scale than ERM, beyond the intervals: {text} of the robust "
-    "networks. "
+    f"Robust networks with more on the coarsest *and* less on the finest scale than ERM, beyond the intervals: {text}. "
     f"With WAM-SG the finest scale loses {-100 * max(fine):.0f} to {-100 * min(fine):.0f} of {100 * base:.0f} points."
     if fine
     else "There is no robust network to compare with."
@@ -340,9 +331,9 @@ for g in groups.values():
 # %% tags=["hide-input"]
 compared = dict.fromkeys(title for title, _ in grain)
 said = [f"{t} {100 * grain[t, samples]:.0f} % and {100 * grain[t, many]:.0f} %" for t in compared]
-text = "One caution about WAM-SG: few noisy copies leave some of their noise in the mean, and noise is fine. The "
-text += "share of "
-text += f"the finest scale on 200 inputs, with the {samples} copies of this page and with {many}: {'; '.join(said)}. "
+text = "One caution about WAM-SG: few noisy copies leave some of their noise in the mean, and noise is of fine scale. "
+text += f"The share of the finest scale on the first 200 inputs, with the {samples} copies of this page and with "
+text += f"{many}: {'; '.join(said)}. "
 if len(said) == 4:
     apart = [[grain[two, n] - grain[one, n] for n in (samples, many)] for one, two in (list(family)[:2], list(pair))]
     kept = all(np.sign(a) == np.sign(b) for a, b in apart)
@@ -350,15 +341,17 @@ if len(said) == 4:
 say(text)
 
 # %% [markdown]
-# With so many pictures nearly everything is significant, by Wilcoxon's signed-rank test
-# ([`spectra.compare`](../book/api.md) has the p-values). Look at the sizes. A difference of one standard deviation can
-# be seen on single pictures, one of a tenth only in the mean.
+# Look at the sizes: with so many pictures nearly everything is significant, by Wilcoxon's signed-rank test
+# ([`spectra.compare`](../book/api_measure.md)). A difference of one standard deviation can be seen on single pictures,
+# one of a tenth only in the mean.
 #
-# And mind what the intervals are over: pictures. There is one training of each recipe, so they do not contain the
-# difference between two trainings of the same recipe (exercise 1). Accuracy and length of training differ between the
-# four as well; this page does not separate what they do to a spectrum from what the adversary does.
+# The intervals are over pictures. With one training of each recipe, they do not contain the difference between two
+# trainings of the same recipe (exercise 1). Nor does this page separate what the adversary does to a spectrum from what
+# accuracy and length of training do: they differ between the four as well.
 #
 # ## The pair
+#
+# Does the robust LeNet show the same shift, on digits?
 
 # %% tags=["hide-input"]
 fig, alt = chart(groups["pair"], "WAM-SG")
@@ -375,16 +368,14 @@ book.table(head, rows, "The pair: PGD-trained minus standard, digit by digit.")
 (turned,) = shift["pair", "WAM-SG"].values()
 turned_ig = next(iter(shift["pair", "WAM-IG"].values()))
 text = f"The finest scale of the robust LeNet: {span(turned.loc['1'])} points with WAM-SG, "
-text += f"{span(turned_ig.loc['1'])} with "
-text += f"WAM-IG; the approximation {span(turned.loc['approx'])} and {span(turned_ig.loc['approx'])}. "
+text += f"{span(turned_ig.loc['1'])} with WAM-IG; "
+text += f"the approximation: {span(turned.loc['approx'])} and {span(turned_ig.loc['approx'])}. "
 if opposite(turned):
     text += "**With WAM-SG the robust LeNet relies more on the finest scale**, not less"
     text += ". " if opposite(turned_ig) else "; WAM-IG goes the same way at the finest scale only. "
     text += "A reading, which we do not test: a digit is black and white, and an adversary of radius 0.3 can turn "
-    text += "neither "
-    text += "into the other, so a network that cuts off what is between them is safe. Its gradient is then left on "
-    text += "sharp "
-    text += "edges. A photograph has no such gap."
+    text += "neither into the other, so a network that cuts off what is between them is safe. Its gradient is then "
+    text += "left on sharp edges. A photograph has no such gap."
 say(text)
 
 # %% [markdown]
@@ -392,10 +383,9 @@ say(text)
 #
 # ## Does it depend on the wavelet?
 #
-# The mean gradients are there; another frame costs no pass of a network. We take four wavelets, fewer levels (long
-# filters do not fit these small pictures more than twice), and the octaves of the Fourier transform
-# ([`wam.Fourier`](../book/api.md)), and ask each for the difference in *mean level*, $\sum_j j \, p_j$ with $J + 1$
-# for the approximation: one number in octaves, positive if the robust network is coarser.
+# Another frame costs no pass of a network ([chapter 02](02_images.ipynb)). We take four wavelets, with fewer levels
+# (long filters do not fit these small pictures more than twice), and the octaves of the Fourier transform
+# ([`wam.Fourier`](../book/api_explain.md)).
 
 # %% tags=["hide-input"]
 rows, sign = [], {}
@@ -414,34 +404,32 @@ book.table(("frame", *(title for _, title in sign)), rows, title)
 
 # %% tags=["hide-input"]
 stable = {title: len(set(signs)) == 1 and signs[0] != 0 for (_, title), signs in sign.items()}
-say(
-    "The direction is the same in every frame, for every network; the size is not, so compare only within one frame."
-    if all(stable.values())
-    else f"The direction is not the same in every frame for {', '.join(t for t, same in stable.items() if not same)}: "
-    "say which wavelet, with every such number."
-)
+text = "The direction is the same in every frame, for every network; the size is not, so compare within one frame only."
+if not all(stable.values()):
+    text = f"The direction depends on the frame for {', '.join(t for t, same in stable.items() if not same)}: "
+    text += "say which wavelet, with every such number."
+say(text)
 
 # %% [markdown]
 # ## The claim against perturbation
 #
-# The project page says that WAM quantifies the reliance on frequencies "without requiring multiple perturbation
-# passes". Then it should agree with perturbation where we do pay for it. Three tests, all with the exact octaves of the
-# Fourier transform:
+# If WAM tells the reliance on frequencies without perturbation passes, as the project page says, it should agree with
+# perturbation where we do pay for it. Three tests, all with the exact octaves of the Fourier transform:
 #
-# - **The score in faint noise.** Noise that is limited to one octave, with the same energy in each
-#   ([`spectra.noise_accuracy`](../book/api.md)), and so small that hardly an answer changes. How far does the score
-#   move?
-# - **Answers in strong noise.** The same, so strong that answers are lost. That is the question of Yin et al. (2019).
-# - **Answers without an octave.** Take the octave out of the input, and count the answers that are lost. This is the
-#   filtering that the project page compares with.
+# - **The score in faint noise.** The noise is limited to one octave, with the same energy in each
+#   ([`spectra.noise_accuracy`](../book/api_measure.md)), and so small that hardly an answer changes. How far does the
+#   score move?
+# - **Answers in strong noise.** The same, so strong that answers are lost: the question of Yin et al.
+#   ([2019](../book/bibliography.md)).
+# - **Answers without an octave.** How many answers are lost when it is taken out of the input? This is the filtering
+#   that the project page compares with.
 #
-# The noise is one draw, the same for all inputs, and nothing is clipped to the range of a picture.
+# The noise is one draw, the same for all inputs; nothing is clipped to the range of a picture.
 #
-# What should a spectrum predict? To first order, noise of a given energy in octave $s$ moves the score by an amount
-# that goes with the root mean square of the gradient's coefficients there: with an average, not with a sum. The
-# finest octave has three quarters of all coefficients, and a sum over it is large for that reason alone. So there are
-# two ways to read a spectrum: by the **share** $p_s$, as the paper does, or by the **density** $p_s / n_s$, with
-# $n_s$ the share of the coefficients.
+# What should a spectrum predict? To first order, noise of a given energy in octave $s$ moves the score in proportion to
+# the root mean square of the gradient's coefficients there: to an average, not a sum. The finest octave has three
+# quarters of all coefficients, and a sum over it is large for that reason alone. So a spectrum can be read in two ways:
+# by the **share** $p_s$, as in the paper, or by the **density** $p_s / q_s$, with $q_s$ the share of the coefficients.
 
 # %%
 small = {"family": [0.005, 0.05, 0.1], "pair": [0.005, 0.2, 0.3]}  # root mean squares: faint, strong, stronger
@@ -475,9 +463,8 @@ kept = min(float(v[v["rms"] == sizes[k][0]]["correct"].mean() - g.clean[t].float
            for k, g in groups.items() for t, v in g.noise.items())  # fmt: skip
 text = f"Right answers in noise of the finest octave: {said}. "
 if finest["pair"]["PGD-trained"] < finest["pair"]["standard"]:
-    text += "**The robust LeNet is the fragile one there**: the noise tells the two networks apart in the same "
-    text += "direction as "
-    text += "WAM-SG. "
+    text += "**The robust LeNet is the fragile one there**: noise tells the two networks apart in the direction that "
+    text += "WAM-SG says. "
 text += f"(In faint noise no network loses more than {100 * max(0, -kept):.1f} points.)"
 say(text)
 
@@ -536,9 +523,9 @@ rows = [
 ]  # fmt: skip
 head = ("what is lost", "reading", "order: family", "order: pair", "shift, same direction")
 title = f"Does the spectrum tell what perturbation tells? {levels + 1} octaves, {n_checked:,} inputs of each group. "
-title += "*Order*: rank correlation over the octaves, mean over the networks; of four values, so a description, not a "
-title += "test. *Shift*: in how many robust networks the "
-book.table(head, rows, title + "mean octave differs from the usual network's in the same direction.")
+title += f"*Order*: rank correlation over the octaves, mean over the networks; of {levels + 1} values, so a "
+title += "description, not a test. *Shift*: in how many robust networks the mean octave differs from that of the usual "
+book.table(head, rows, title + "network in the same direction.")
 
 # %% tags=["hide-input"]
 columns = ["WAM-SG, share", "answers, strong noise", "WAM-IG, share", "answers, octave removed"]
@@ -546,40 +533,36 @@ rows = []
 for group in groups:
     means = pd.concat([mean_octave(group, c) for c in columns], axis=1)
     rows += [(title, *(f"{v:.2f}" for v in row)) for title, row in zip(means.index, means.to_numpy())]
-book.table(("network", *columns), rows, "The mean octave, 1 being the finest: of the importance, and of what is lost.")
+book.table(("network", *columns), rows, "The mean octave, from 1, the finest: of the importance, and of what is lost.")
 
 # %% tags=["hide-input"]
 by_density, by_share = ([orders[kind, f"WAM-SG, {how}"] for kind in KINDS] for how in ("density", "share"))
 agreed = same_way(KINDS[1], "WAM-SG, share")
 both = lambda values: " and ".join(f"{v:+.2f}" for v in values)  # noqa: E731
-ranked = (
-    stats.spearmanr(*(mean_octave("family", c) for c in ("WAM-SG, share", KINDS[1])))[0] if len(family) > 2 else None
-)
-text = "In words, first for the family, then for the pair:\n\n"
-text += f"- **Faint noise.** The *density* of WAM-SG orders the octaves with {both(by_density[0])}; the share, as "
-text += "the paper "
-text += f"sums it, with {both(by_share[0])}. (Not quite 1: WAM-SG averages gradients far from the input, and shares "
-text += "are "
-text += "normalised for every input.)\n"
+text = "In words, the correlations first for the family, then for the pair:\n\n"
+text += f"- **Faint noise.** The *density* of WAM-SG orders the octaves with {both(by_density[0])}; the share, as the "
+text += f"paper sums it, with {both(by_share[0])}. (Not quite 1: WAM-SG averages gradients far from the input, and "
+text += "shares are normalised for every input.)\n"
 text += f"- **Strong noise.** Over such distances a network is not linear: {both(by_density[1])} by density and "
-text += f"{both(by_share[1])} by share. The *shift* from the usual to the robust network has the direction that WAM-SG "
-text += f"predicts in {agreed[0]} of {agreed[1]} cases.\n"
+text += f"{both(by_share[1])} by share. The *shift* from the usual to the robust network has the direction that the "
+text += f"share of WAM-SG predicts in {agreed[0]} of {agreed[1]} cases.\n"
 
 # %% tags=["hide-input"]
 shifts_agree = [same_way(kind, reading) for kind in KINDS for reading in READINGS]
 low, high, of = min(a for a, _ in shifts_agree), max(a for a, _ in shifts_agree), shifts_agree[0][1]
 text += "- **Without an octave.** The share of WAM-IG orders the octaves with "
-text += f"{both(orders[KINDS[2], 'WAM-IG, share'])}, "
-text += f"that of WAM-SG with {both(by_share[2])}.\n\n"
+text += f"{both(orders[KINDS[2], 'WAM-IG, share'])}, that of WAM-SG with {both(by_share[2])}, its density with "
+text += f"{both(by_density[2])}.\n\n"
 text += f"Over all tests and readings the direction of a shift agrees in {low} to {high} of {of} cases. "
 text += "**A spectrum is good for comparing two networks.** " if 2 * low > of else "**That is no better than chance.** "
-text += "Which octave breaks a given network is another question, and strong noise its own answer."
-say(text)
+top = max(v for reading in READINGS for v in orders[KINDS[1], reading])
+text += "Which octave breaks a given network is another question"
+say(text + (f": in strong noise no reading has a correlation above {top:+.2f}." if top < 0.5 else "."))
 
 # %% [markdown]
 # ## By orientation
 #
-# The transform also says which orientation. Training against an adversary changes that, too.
+# Does training against an adversary also change which orientations matter? Here are the three of the finest scale:
 
 # %% tags=["hide-input"]
 rows = []
@@ -589,12 +572,17 @@ for g in groups.values():
         row = share["1"] / share["1"].sum()
         rows.append((title, *(f"{100 * row[o]:.1f} %" for o in ("horizontal", "vertical", "diagonal"))))
 book.table(("network", "horizontal", "vertical", "diagonal"), rows, "WAM-SG: orientations of the finest scale.")
+
+# %% tags=["hide-input"]
 diagonal = [float(row[3].rstrip(" %")) for row in rows]
 diagonal_of = dict(zip((row[0] for row in rows), diagonal))
 less = [t for t in family if t != "ERM" and diagonal_of[t] < diagonal_of["ERM"]]
+text = ""
 if len(family) > 1:
-    say(f"The diagonal details, the finest of the fine, lose part of their share in {len(less)} of {len(family) - 1} "
-        "robust networks of the family.")  # fmt: skip
+    text = "The diagonal details, the finest of the fine, lose part of their share in "
+    text += f"{len(less)} of {len(family) - 1} robust networks of the family. "
+text += f"In the pair their share goes from {diagonal_of['standard']:.1f} to {diagonal_of['PGD-trained']:.1f} %."
+say(text)
 
 # %% [markdown]
 # ## Picture by picture
@@ -602,7 +590,7 @@ if len(family) > 1:
 # The shift is large enough to be seen one picture at a time. Move the slider.
 
 
-# %%
+# %% tags=["hide-input"]
 def side_by_side(i):
     """One picture: the heatmap of WAM-IG and its shares by every network of the family."""
     fig, axes = plots.panels(1, 1 + len(family), titles=2)
@@ -616,7 +604,7 @@ def side_by_side(i):
     return fig, f"A picture of class {categories[y[i]]} and heatmaps; share of the finest scale: {', '.join(said)}."
 
 
-# %%
+# %% tags=["hide-input"]
 categories = next(iter(family.values())).categories
 picked = [right[int(i)] for i in np.linspace(0, len(right) - 1, min(8, len(right)))]
 drawn = [side_by_side(i) for i in picked]
@@ -668,9 +656,8 @@ removal = orders[KINDS[2], "WAM-IG, share"]
 good = low == of and min(removal) > 0.5
 rows += [
     ("project page", "it needs no perturbation passes or filters", "stated",
-     f"shifts between networks agree with perturbation in {low} to {high} of {of} cases, by test and reading; order "
-     "of the "
-     f"octaves: taken out, by WAM-IG {both(removal)}; strong noise, by WAM-SG {both(by_share[1])}",
+     f"shifts between networks agree with perturbation in {low} to {high} of {of} cases, by test and reading; "
+     f"order of the octaves: taken out, by WAM-IG {both(removal)}; strong noise, by WAM-SG {both(by_share[1])}",
      "right for comparing networks, not for the weakest octave of one",
      "reproduced" if good else "partly" if 2 * low > of else "not reproduced"),
     ("project page", "WAM only requires a forward pass", "stated", f"{samples + steps} gradients per input here",
@@ -684,7 +671,7 @@ book.compare([dict(zip(columns, row)) for row in rows])
 #
 # - Networks for small photographs that are trained against an adversary shift their importance to coarse scales, so far
 #   that single pictures show it.
-# - On one pair of networks for digits WAM-SG goes the other way, and noise does, too; WAM-IG hardly moves. A spectrum
+# - On one pair of networks for digits WAM-SG goes the other way, and noise does, too; WAM-IG moves less. A spectrum
 #   describes a network; it does not certify it.
 # - Say how you sum. The share of a scale counts its coefficients, too; divide by their number to compare with what
 #   noise of a given energy does.

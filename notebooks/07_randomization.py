@@ -37,14 +37,14 @@ if "google.colab" in sys.modules:  # install what is missing; torch and numpy st
 # Take a trained network and replace its weights by random ones, a few layers at a time. It forgets everything it
 # learned. An explanation of the network has to change on the way. If it does not, it shows something else: the input,
 # or the architecture. This is the sanity check of Adebayo et al. ([2018](../book/bibliography.md)), and several
-# well-known methods fail it. The check has its critics, too: Binder et al. ([2023](../book/bibliography.md)) argue that
+# well-known methods fail it. The check has its critics: Binder et al. ([2023](../book/bibliography.md)) argue that
 # randomizing from the output leaves much of the signal as it was, and that the scores favour noisy explanations. So it
-# is a test that a method can fail, and not a ranking of methods.
+# is a test that a method can fail, not a ranking of methods.
 #
 # Three things you will see:
 #
-# 1. how fast WAM-SG and WAM-IG lose their resemblance to the original as the randomization deepens, from the output
-#    down and from the input up;
+# 1. how fast WAM-SG and WAM-IG, the SmoothGrad and integrated-gradients variants of the method, lose their resemblance
+#    to the original as the randomization deepens, from the output down and from the input up;
 # 2. what a failed check looks like: one method that hardly notices for half of the way, and one that cannot notice;
 # 3. why WAM-IG falls less than WAM-SG. The paper has one explanation. There is a rival, and the two can be told apart.
 #
@@ -80,7 +80,6 @@ book.start(chapter="07_randomization", profile=profile, seed=seed)
 device = "cuda" if torch.cuda.is_available() else "cpu"
 
 
-# %% tags=["hide-input"]
 # %% [markdown]
 # ## Forgetting, stage by stage
 #
@@ -89,17 +88,15 @@ device = "cuda" if torch.cuda.is_available() else "cpu"
 # ([credits](../book/credits.md)). With `profile="paper"` the same cells run a ResNet-18 on ImageNet images that you
 # supply.
 #
-# [`stages.stages`](../book/api.md) groups the layers of any network into about ten stages, in the order in which they
-# really run: it traces them on an input. [`sanity.cascade`](../book/api.md) then draws the weights of one stage after
-# the other anew, with each layer's own initialisation; the statistics of batch normalisation are reset with it. The
-# given network is never touched. In evaluation mode such a normalisation then passes its input on, so a deep random
-# network is almost constant, and its gradients are tiny. Ranks do not depend on their size; but it is a special random
-# network.
+# [`stages.stages`](../book/api_measure.md) groups the layers of any network into about ten stages, in the order in
+# which they run on an input. [`sanity.cascade`](../book/api_measure.md) draws the weights of one stage after the other
+# anew, in a copy, with each layer's own initialisation, and resets the statistics of batch normalisation. In evaluation
+# mode such a normalisation then passes its input on, so a deep random network is almost constant, and its gradients are
+# tiny. Ranks do not depend on their size; but it is a special random network.
 #
 # The paper describes the order twice, in opposite directions: "from the top to the bottom layers", as Adebayo et al.
 # do it ("top-down" below), and "from the shallowest conv1 to the deepest fc" ("bottom-up"). The labels of its Figure 8
-# go from conv1 to fc, so the
-# second is what it shows. We do both.
+# go from conv1 to fc, so it shows the second. We do both.
 
 # %%
 names = networks or {"embedded": ["mobilenet_v2", "efficientnet_lite0"], "paper": ["resnet18"]}[profile]
@@ -127,19 +124,20 @@ book.table(("network", "stages", "layers", "from the input to the output"), rows
 # ## Eight explanations at every depth
 #
 # At every depth we explain the class that the *intact* network predicts, and compare with the explanation of the intact
-# network: Spearman's rank correlation of $|\gamma|$ over all coefficients of an image, averaged over the images. The
-# paper does not say whether it compares $\gamma$ or $|\gamma|$. Its released code makes maps of $|\gamma|$, so we
-# take that, and show the other one as well.
+# network. An explanation is one attribution $\gamma$ per wavelet coefficient of the image (or per pixel). We compare by
+# Spearman's rank correlation of $|\gamma|$ over an image, averaged over the images. The paper does not say whether it
+# compares $\gamma$ or $|\gamma|$. Its released code makes maps of $|\gamma|$, so we take that, and show the other one
+# as well. The eight:
 #
-# One run of SmoothGrad and one of integrated gradients give all but one of them
-# ([`randomization.Methods`](../book/api.md)): a mean gradient of the input can be seen in any frame without another
-# pass ([chapter 01](01_theory.ipynb)).
-#
-# - **WAM-SG** and **WAM-IG**, in the wavelet domain, and **SmoothGrad** and **integrated gradients**, in pixels.
+# - **WAM-SG**, the mean gradient over noisy copies of the image, and **WAM-IG**, the mean gradient along a path to the
+#   image, multiplied by its coefficients $z$; **SmoothGrad** and **integrated gradients**, the same in pixels $x$.
 # - **|z|**: the magnitude of the coefficients. No network is asked. It is the method that cannot notice.
-# - **WAM-IG without z**, and integrated gradients without x: the factor in front of the integral taken away. They are
-#   for the last section.
+# - **WAM-IG without z** and **integrated gradients without x**: the mean gradient along the path alone.
 # - **Guided backpropagation**, in pixels, which Adebayo et al. found to fail.
+#
+# One run of SmoothGrad and one of integrated gradients give the first seven
+# ([`randomization.Methods`](../book/api_measure.md)), because a mean gradient can be seen in any frame without another
+# pass ([chapter 01](01_theory.ipynb)).
 
 # %%
 methods = randomization.Methods(frame, samples=samples, steps=steps, seed=seed, max_batch=max_batch)
@@ -169,6 +167,9 @@ for name, net in nets.items():
 
 # %% [markdown]
 # ## Figure 8: the fall
+#
+# Every curve starts at 1, the intact network compared with itself. Watch how much of the fall the first stage makes,
+# and where the two methods end.
 
 
 # %% tags=["hide-input", "gallery"]
@@ -216,19 +217,19 @@ after = {order: later(found[names[0], order]).set_index("method") for order in (
 # %% tags=["hide-input"]
 lost = {m: (1 - by_test[names[0], "top-down"].loc[(1, m), "mean"], 1 - by_test[names[0], "top-down"].loc[
     (deepest[names[0], "top-down"], m), "mean"]) for m in PAPER}  # fmt: skip
-said = ", ".join(f"{m} {100 * one / all_:.0f} %" for m, (one, all_) in lost.items())
-text = f"From the output, the first stage alone makes this part of the whole fall: {said}. "
+said = " and ".join(f"{100 * one / all_:.0f} % of the fall of {m}" for m, (one, all_) in lost.items())
+text = f"From the output, the first stage alone makes {said}. "
 text += f"With every layer of {names[0]} randomized, WAM-IG is {span(slower)} above WAM-SG, image by image"
 text += ": as in the paper, **WAM-IG falls less**. " if slower["low"] > 0 else ". "
-text += (
-    "Both orders end at the same network, so at the same points. From the input, the last stage minus the first one: "
-)
-text += "; ".join(f"{m} {span(after['bottom-up'].loc[m])}" for m in PAPER) + "."
+text += "Both orders end at the same network, so at the same points. From the input, the correlation after the last "
+text += "stage minus that after the first is "
+text += " and ".join(f"{span(after['bottom-up'].loc[m])} for {m}" for m in PAPER)
+text += ": it falls no further." if (after["bottom-up"].loc[PAPER, "low"] >= 0).all() else "."
 say(text)
 
 # %% [markdown]
-# Before asking why: what does this number compare? The order of magnitudes, without signs. Whether a coefficient speaks
-# for the class or against it does not count. So here is the same with signs.
+# Before asking why: this number compares the order of magnitudes. Whether a coefficient speaks for the class or against
+# it does not count. Here is the same with signs.
 
 # %% tags=["hide-input"]
 key = names[0], "top-down"
@@ -237,20 +238,19 @@ book.figure(fig, alt, f"{key[0]}, from the output: the rank correlation of the s
 ends = found[key].summary(kind="signed").set_index(["depth", "method"]).loc[deepest[key]]
 text = f"With signs, the end points are {span(ends.loc['WAM-SG'])} for WAM-SG and {span(ends.loc['WAM-IG'])} for WAM-IG"
 if ends.loc[PAPER, "high"].max() < 0.1:
-    text += ": nothing is left. What WAM-IG keeps is *where the large attributions are*, not what they say. A figure "
-    text += "of "
-    text += "$|\\gamma|$ shows only that part"
+    text += ": nothing is left. What WAM-IG keeps is *where the large attributions are*, not what they say. "
+    text += "A figure of $|\\gamma|$ shows only the former"
 say(text + ".")
 
 # %% [markdown]
 # ## What a failed check looks like
 #
-# The same test for methods in pixels, and for the magnitude.
+# Do other methods fall? Here is the same test for methods in pixels, and for the magnitude, which cannot fall.
 
 # %% tags=["hide-input"]
 LINEUP = ["WAM-SG", "WAM-IG", "|z|", "SmoothGrad", "integrated gradients", "guided backpropagation"]
 fig, alt = fall(found[key], LINEUP, limits=(-0.1, 1.05), height=4.6)
-book.figure(fig, alt, f"{key[0]}, from the output: six rankings, in wavelets and in pixels.")
+book.figure(fig, alt, f"{key[0]}, from the output: three rankings of wavelet coefficients and three of pixels.")
 
 # %% tags=["hide-input"]
 end = by_test[key].loc[deepest[key]]
@@ -258,9 +258,8 @@ half = by_test[key].loc[(deepest[key] + 1) // 2]
 others = "; ".join(f"{method} {span(end.loc[method])}" for method in LINEUP)
 text = f"At the end, with nothing learned left: {others}. **|z| stays at 1 by construction**: it never looked. "
 guided = "guided backpropagation"
-text += f"Guided backpropagation is at {by_test[key].loc[(1, guided), 'mean']:.2f} with the first stage randomized "
-text += "and at "
-text += f"{half.loc[guided, 'mean']:.2f} half-way"
+text += f"Guided backpropagation is at {by_test[key].loc[(1, guided), 'mean']:.2f} with the first stage randomized, "
+text += f"and half-way at {half.loc[guided, 'mean']:.2f}"
 text += ": it falls only near the input." if half.loc[guided, "mean"] > 0.7 else "."
 say(text)
 
@@ -273,20 +272,19 @@ nearer = comparison.differences(pairs, "|z|", "WAM-IG", "all", inputs="input").i
 alike = comparison.summary(pairs[pairs["method"] == "|z|"], "all").iloc[0]
 
 # %% tags=["hide-input"]
-text = "And |z| is no stranger to WAM-IG: with the WAM-IG of the *intact* network it has a rank correlation of "
-text += f"{span(alike)}. "
-text += f"The WAM-IG of the network that knows nothing has {span(end.loc['WAM-IG'])}; |z| minus that, image by image: "
-text += f"{span(nearer)}. "
+text = "Yet |z| resembles WAM-IG: its rank correlation with the WAM-IG of the *intact* network is "
+text += f"{span(alike)}. The WAM-IG of the network that knows nothing has {span(end.loc['WAM-IG'])}; "
+text += f"|z| minus that is {span(nearer)}, image by image. "
 if nearer["low"] > -0.05:
-    text += "A ranking that asks no network comes as near to the explanation as one that asks a network without "
-    text += "knowledge. "
+    near = "nearer to the explanation than" if nearer["low"] > 0 else "as near to the explanation as"
+    text += f"A ranking that asks no network comes {near} one that asks a network that knows nothing. "
 say(text + "So a high correlation is not a fault of the check: it says what much of the map is made of.")
 
 # %% [markdown]
 # ## Figures 9 and 21 to 23: what it looks like
 #
-# The mosaic shows the wavelet domain (coarse in the upper left corner), the heatmap the place of the attributions on
-# the photograph. Move the slider, and watch which of the two methods still draws the object when the network has no
+# The mosaic shows the wavelet domain (coarse in the upper left corner), the heatmap where on the photograph the
+# attributions are. Move the slider, and watch which of the two methods still draws the object when the network has no
 # idea what it is.
 
 
@@ -309,8 +307,8 @@ labels = [f"{name}, and all after it" if d > 1 else name for d, name in enumerat
 hero = categories[photographs[shown[0]].label]
 per_depth = by_test[key]["mean"]
 alts = [
-    f"The photograph of {hero}; mosaics and heatmaps of WAM-SG and WAM-IG, randomized: {label}. Mean rank correlation "
-    f"over all images: WAM-SG {per_depth[d, 'WAM-SG']:.2f}, WAM-IG {per_depth[d, 'WAM-IG']:.2f}."
+    f"A photograph ({hero}); mosaics and heatmaps of WAM-SG and WAM-IG. Randomized: {label if d else 'nothing'}. Mean "
+    f"rank correlation over all images: WAM-SG {per_depth[d, 'WAM-SG']:.2f}, WAM-IG {per_depth[d, 'WAM-IG']:.2f}."
     for d, label in enumerate(labels)
 ]
 figures = [at_depth(d, 0) for d in range(len(labels))]
@@ -318,7 +316,7 @@ book.slider(figures, labels, alts, f"Fig. 9, here: {key[0]}, randomized from the
 
 
 # %% tags=["hide-input"]
-def strip(which, order):
+def strip(method, which, order):
     """Heatmaps of several images in rows, at a few depths in columns, with the image first."""
     test, depths = found[names[0], order], [0, 1, deepest[names[0], order]]
     fig, axes = plots.panels(len(which), 1 + len(depths), titles=[2] + [0] * (len(which) - 1))
@@ -328,21 +326,21 @@ def strip(which, order):
         for ax, d in zip(line[1:], depths):
             title = None if row else "intact" if not d else f"up to\n{test.stages[d]}"
             plots.overlay(ax, rgb, test.kept[d][method][i].heatmap()[0], title)
-    return fig, [test.stages[d] for d in depths]
+    return fig, [test.stages[d] for d in depths[1:]]
 
 
 # %% tags=["hide-input"]
 rest = list(range(1, len(shown))) or [0]
 for method in PAPER:
-    fig, at = strip(rest, "bottom-up")
+    fig, at = strip(method, rest, "bottom-up")
     named = ", ".join(categories[photographs[shown[i]].label] for i in rest)
-    alt = f"Heatmaps of {method} over photographs of {named}, in columns: randomized up to {', '.join(at)}."
+    alt = f"Heatmaps of {method} over photographs ({named}). In columns: intact, randomized up to {' and '.join(at)}."
     book.figure(fig, alt, f"Figs. 21 to 23, here: {method}, randomized from the input up to the stage named.")
 
 # %% [markdown]
-# Randomized from the input, WAM-SG loses the object with the first stage: what is left is the border of the photograph,
-# and later an even grain. The heatmap of WAM-IG keeps the outlines of whatever is in the picture. The paper calls it
-# "no longer informative". Judged by eye alone, an outline still looks informative.
+# With the first stage next to the input randomized, both methods show little but the border of the photograph. With all
+# stages randomized, WAM-SG is an even grain, and WAM-IG draws the outlines of whatever is in the picture. The paper
+# calls it "no longer informative"; to the eye an outline still looks informative.
 #
 # Compare the network with its forgetful copy yourself:
 
@@ -354,19 +352,18 @@ explorer.explore([main.model, forgetful], photographs[:20], vary="model")
 # %% [markdown]
 # ## Why WAM-IG falls less: two explanations, one experiment
 #
-# The paper says: WAM-IG reflects the distribution of importance *between scales*, and even random networks have a
-# *spectral bias*, a natural tendency to favour low frequencies (it cites Rahaman et al. and Yin et al.,
+# The paper's explanation: WAM-IG reflects the distribution of importance *between scales*, and even random networks
+# have a *spectral bias*, a natural tendency to favour low frequencies (it cites Rahaman et al. and Yin et al.,
 # [2019](../book/bibliography.md)). So trained and random networks agree on the scales.
 #
-# The rival is in equation 3 itself:
+# The rival is in the paper's equation 3 itself. With $f_c$ the score of the class, $z_0$ the coefficients of the
+# baseline, and $z_\alpha = z_0 + \alpha (z - z_0)$ the path from there to the image,
 #
-# $$
-# \gamma_{Ig} = (z - z_0) \odot \int_0^1 \frac{\partial f_c}{\partial z}\big(z_0 + \alpha (z - z_0)\big) \, d\alpha .
-# $$ (eq-factor)
+# $$ \gamma_{Ig} = (z - z_0) \odot \int_0^1 \frac{\partial f_c}{\partial z}(z_\alpha) \, d\alpha. \tag{3} $$
 #
-# The factor $z - z_0$ is a property of the photograph. No randomization touches it. Photographs have large
-# coefficients at coarse scales and at edges, with any network. Adebayo et al. suspected the same of all methods that
-# multiply by the input.
+# The factor $z - z_0$ belongs to the photograph (here $z_0 = 0$, so it is $z$), and no randomization touches it.
+# Photographs have large coefficients at coarse scales and at edges, with any network. Adebayo et al. suspected the same
+# of all methods that multiply by the input.
 #
 # The two make different predictions:
 #
@@ -374,9 +371,12 @@ explorer.explore([main.model, forgetful], photographs[:20], vary="model")
 # | --- | --- |
 # | gradients of random networks are denser at coarse scales | no claim about gradients |
 # | *within* one scale WAM-IG falls as low as WAM-SG | it stays high within every scale |
-# | dividing by $z$ changes little | divided by $z$, WAM-IG falls like WAM-SG |
+# | leaving out the factor changes little | without it WAM-IG falls like WAM-SG |
 #
 # ### The scales of random networks
+#
+# First row: are the gradients of random networks denser at coarse scales? *WAM-IG without z* is their mean along the
+# path.
 
 # %% tags=["hide-input"]
 share = found[key].summary("share", scale=None)
@@ -408,27 +408,29 @@ for name in names:
 
 # %% tags=["hide-input"]
 rows = [(*where, span(b.loc["intact"]), span(b.loc["random"])) for where, b in bias.items()]
-title = f"The two coarsest of {levels + 1} scales have {100 * even:.1f} % of the coefficients. Their share, divided by "
-book.table(("network", "of", "intact", "all random"), rows, title + "that; 1 is an even spread:")
+title = f"The two coarsest of {levels + 1} scales have {100 * even:.3g} % of the coefficients. Their share of the "
+title += "importance, divided by that; 1 is an even spread:"
+book.table(("network", "of", "intact", "all random"), rows, title)
 drawn = [b for (_, method), b in bias.items() if method == "WAM-IG without z"]
 flat = all(b.loc["random", "low"] > 0.75 and b.loc["random", "high"] < 1.25 for b in drawn)
 finer = all(b.loc["random", "high"] < b.loc["intact", "low"] for b in drawn)
 
 # %% tags=["hide-input"]
-text = "The gradient of a random network is spread "
-text += " and ".join(f"{b.loc['random', 'mean']:.1f}" for b in drawn) + " times as densely over the coarse scales as "
-text += "over "
-text += "an average one, that of the trained network " + " and ".join(f"{b.loc['intact', 'mean']:.1f}" for b in drawn)
-text += " times. " + ("**So random networks have next to no preference for coarse scales here**" if flat else
-                      "So random networks do differ between scales") + ("; training makes one. " if finer else ". "
-                      "")  # fmt: skip
-text += f"The coarse part of WAM-IG with random weights, {bias[names[0], 'WAM-IG'].loc['random', 'mean']:.1f} times "
-text += "an even "
-text += f"spread, is that of the photographs: |z| has {bias[names[0], '|z|'].loc['random', 'mean']:.1f}."
+times = {state: " and ".join(f"{b.loc[state, 'mean']:.1f}" for b in drawn) for state in ("intact", "random")}
+text = f"In the two coarsest scales the gradient of a random network is {times['random']} times as dense as an even "
+text += f"spread, that of the trained network {times['intact']} times. "
+text += "**So random networks have next to no preference for coarse scales here**" if flat else (
+    "So random networks do differ between scales")  # fmt: skip
+text += "; training makes one. " if finer else ". "
+text += f"WAM-IG with random weights is {bias[names[0], 'WAM-IG'].loc['random', 'mean']:.1f} times as dense there, "
+text += f"which is the photographs' doing: |z| has {bias[names[0], '|z|'].loc['random', 'mean']:.1f}."
 say(text)
 
 # %% [markdown]
 # ### Within one scale
+#
+# Second row: within a scale there is no distribution between scales to agree on. Does WAM-IG fall as low as WAM-SG
+# there?
 
 # %% tags=["hide-input"]
 inner = found[key].summary(scale=None).set_index(["depth", "method", "scale"]).loc[deepest[key]]
@@ -448,16 +450,15 @@ everywhere = [found[n, "top-down"].summary(scale=None).query("method == 'WAM-IG'
 lowest = min(t[t["depth"] == t["depth"].max()]["low"].min() for t in everywhere)
 kept_within = sum(row["mean"] for row in within.values()) / len(within) / inner.loc[("WAM-IG", "all"), "mean"]
 say(
-    f"Within a scale there is no distribution between scales to agree on. Yet WAM-IG keeps "
-    f"{100 * kept_within:.0f} % of its correlation there, on average over the scales; the lowest end of an interval, "
-    f"in any network, is {lowest:.2f}."
+    f"On average over the scales, WAM-IG keeps {100 * kept_within:.0f} % of its correlation within a scale. The lowest "
+    f"end of an interval, in any scale and network, is {lowest:.2f}."
 )
 
 # %% [markdown]
 # ### Without the factor
 #
-# [`explanation.path_gradient`](../book/api.md) takes the factor away and leaves the integral. It costs no pass of the
-# network.
+# Third row: does WAM-IG fall like WAM-SG without its factor?
+# [`explanation.path_gradient`](../book/api_explain.md) leaves the integral alone, without a pass of the network.
 
 # %% tags=["hide-input"]
 DIVIDED = ["WAM-IG", "WAM-IG without z", "WAM-SG", "integrated gradients", "integrated gradients without x"]
@@ -484,22 +485,21 @@ book.table(head, rows, "With all weights random, image by image:")
 part = [1 - without["mean"] / with_z["mean"] for with_z, without in gone.values()]
 factor = all(abs(two["mean"]) < 0.2 * one["mean"] for one, two in gone.values()) and lowest > 0.1
 say(
-    "**With all weights random, the factor accounts for the difference.** Without it WAM-IG falls like WAM-SG. Its "
-    "slow "
-    "fall measures how much of the map is the photograph itself."
+    "**With all weights random, the factor accounts for the difference.** Without it WAM-IG falls like WAM-SG. "
+    "Its slow fall measures how much of the map is the photograph itself."
     if factor
     else f"The factor accounts for {100 * min(part):.0f} % or more of the difference; the rest is open."
 )
 
 # %% [markdown]
-# Does WAM pass the check, then? WAM-SG does. For WAM-IG the answer depends on what one reads from it. Its signs are
-# about the network. A picture of its magnitudes is to a large part a picture of the input, as for integrated gradients
-# in pixels, where Adebayo et al. saw the same. Nothing here is wrong with equation 3: it answers what *this*
-# coefficient contributed to the score, and a coefficient that is zero contributed nothing, whatever the network.
+# Does WAM pass the check, then? WAM-SG does. For WAM-IG it depends on what one reads from it. Its signs are about the
+# network. A picture of its magnitudes is to a large part a picture of the input, as for integrated gradients in pixels,
+# where Adebayo et al. saw the same. Nothing here is wrong with equation 3: it answers what *this* coefficient
+# contributed to the score, and a coefficient that is zero contributed nothing, whatever the network.
 #
 # ## A check for your own network
 #
-# The curves of this page take a few lines for any module, whatever its blocks are called:
+# A few lines give the curves of this page for any module ([`randomization.run`](../book/api_measure.md)):
 
 # %%
 net = torch.nn.Sequential(
@@ -507,11 +507,11 @@ net = torch.nn.Sequential(
 )
 test = randomization.run(net, torch.randn(4, 3, 32, 32), randomization.Methods(frame, samples=2, steps=2))
 rows = [(row["stage"], span(row)) for _, row in test.summary().query("method == 'WAM-SG'").iterrows()]
-book.table(("randomized", "WAM-SG: rank correlation"), rows)
+book.table(("randomized", "WAM-SG: rank correlation"), rows, "A network that was never trained, as an example:")
 
 # %% [markdown]
 # With `folder=` the run is kept depth by depth and continues after an interruption; `order="independent"` randomizes
-# one stage at a time; `stages=None` takes every layer.
+# one stage at a time; `stages=None` makes every layer a stage.
 #
 # ## Paper and here
 

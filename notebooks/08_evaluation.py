@@ -39,9 +39,9 @@ if "google.colab" in sys.modules:  # install what is missing; torch and numpy st
 # should raise it. That idea can be measured, and it carries the main claim of the paper: explanations in the wavelet
 # domain are more faithful than explanations in pixels.
 #
-# This chapter repeats the measurement, and then measures the measurement. In short: WAM-IG leads the methods of the
-# paper by either of two protocols, as the paper says. But in its own domain, rankings that never saw a network come
-# close to it or equal it, and so this lead is in large part the domain's.
+# This chapter repeats the measurement, and then measures the measurement. In short: WAM-IG, the variant with integrated
+# gradients, leads the methods of the paper by either of two protocols, as the paper says. But in its own domain,
+# rankings that never saw a network come close to it or equal it, and so this lead is in large part the domain's.
 #
 # Three things you will see:
 #
@@ -92,19 +92,20 @@ book.start(chapter="08_evaluation", profile=profile, seed=seed)
 # ## One photograph, taken apart
 #
 # The network gives the class of the photograph $x$ a probability $f(x)$. An explanation gives each of the photograph's
-# features an attribution $\gamma$. Features are pixels, or wavelet coefficients $z = W x$, per colour channel. Let
-# $u_k$ be the set of the $k$ most important features, those with the largest $|\gamma|$, and $-u_k$ all the others. A
-# feature that is absent has the value it has in the baseline $x_0$; here $x_0 = 0$, which is the mean colour of the
-# network's inputs. Then there are two things to do (numbers of equations are the paper's):
+# features an attribution $\gamma$. Features are pixels, or the coefficients $z = W x$ of a wavelet transform $W$, per
+# colour channel. Take the features in $K$ steps, those with the largest $|\gamma|$ first. Let $u_k$ be those that are
+# taken after step $k$, and $-u_k$ the others. A feature that is absent has the value it has in the baseline $x_0$; here
+# $x_0 = 0$, which is the mean colour of the network's inputs. Then there are two things to do (numbers of equations are
+# the paper's):
 #
 # $$ \mathrm{Insertion}(k) = f\big(x_{[x_{-u_k} = x_0]}\big), \tag{5} $$
 #
-# show the network only the first $k$ features, and
+# show the network only these features, and
 #
 # $$ \mathrm{Deletion}(k) = f\big(x_{[x_{u_k} = x_0]}\big), \tag{6} $$
 #
-# show it everything but them. Both are computed by one function,
-# [`wam.metrics.perturbation_curves`](../book/api.md).
+# show it everything but them. One function computes both,
+# [`wam.metrics.perturbation_curves`](../book/api_measure.md).
 #
 # We rank the wavelet coefficients of one photograph in four ways: by WAM-SG (SmoothGrad), by WAM-IG (integrated
 # gradients), at random, and by $|z|$, the size of the coefficient itself. The last two do not look at the network.
@@ -160,6 +161,7 @@ for ax, kind in zip(axes, ("insertion", "deletion")):
     for (by, curve), style in zip(curves.items(), ("-", "-", "--", ":")):
         ax.plot(curve.fractions[0].cpu(), getattr(curve, kind)[0].cpu(), style, label=by)
     ax.set(title=kind, xlabel="share of coefficients", xlim=(0, 1), ylim=(-0.02, 1.02))
+    ax.set(xticks=(0.2, 0.4, 0.6, 0.8))
     ax.grid()
 axes[0].set_ylabel("probability of the class")
 fig.legend(*axes[0].get_legend_handles_labels(), loc="outside upper center", ncols=4)
@@ -170,10 +172,10 @@ book.figure(fig, alt, caption)
 
 # %% [markdown]
 # A good ranking rises early on the left and falls early on the right. To make one number of a curve, take the area
-# below it. With $K$ steps of width $\Delta_k$,
+# below it. With $\Delta_k$ the width of step $k$,
 #
-# $$ \mathrm{Ins} = \sum_{k=1}^{K} \mathrm{Insertion}(k)\, \Delta_k, \qquad
-#    \mathrm{Del} = \sum_{k=1}^{K} \mathrm{Deletion}(k)\, \Delta_k \tag{7} $$
+# $$ \begin{aligned} \mathrm{Ins} &= \sum_{k=1}^{K} \mathrm{Insertion}(k)\, \Delta_k, \cr
+#    \mathrm{Del} &= \sum_{k=1}^{K} \mathrm{Deletion}(k)\, \Delta_k \end{aligned} \tag{7} $$
 #
 # (`.insertion_auc` and `.deletion_auc`; we use the trapezoid rule, at the true share of features). *Faithfulness* is
 # the difference (`.faithfulness`),
@@ -189,8 +191,8 @@ for by, curve in curves.items():
 book.table(("ranking", "insertion ↑", "deletion ↓", "faithfulness ↑"), rows, "The areas, on this photograph:")
 
 # %% [markdown]
-# Now look at what the network was shown. Move the slider: the share of coefficients that are in (above) or out
-# (below). Left, ranked by WAM-IG. Right, ranked by $|z|$.
+# What was the network shown? The slider sets the share of coefficients that are in (above) or out (below). Left, they
+# are ranked by WAM-IG; right, by $|z|$.
 
 # %% tags=["hide-input"]
 shares = [0.05, 0.1, 0.15, 0.2, 0.3, 0.5, 0.7]
@@ -217,19 +219,19 @@ book.slider(figures, [f"{100 * share:.0f} %" for share in shares], alts, caption
 
 # %% [markdown]
 # Coloured squares are places that one colour channel has and another has not. Apart from them, both columns draw the
-# same picture from a small share of the coefficients, and empty it by taking them away. That is the theme of this
-# chapter. A photograph is compressible: a few of its coefficients *are* the picture. A ranking that takes those first
-# will do well in insertion and in deletion, whoever made it.
+# same picture from a small share of the coefficients, and empty it by taking them away. A photograph is compressible: a
+# few of its coefficients *are* the picture. A ranking that takes those first does well in insertion and in deletion,
+# whoever made it.
 #
-# The third metric works without a ranking. Draw random sets $u$ of $d$ features, and ask whether the attributions of
-# a set predict by how much the probability falls when the set is absent:
+# The third metric, $\mu$-fidelity, needs no ranking. Draw random sets $u$ of $d$ features, and ask whether the
+# attributions of a set predict by how much the probability falls when the set is absent:
 #
-# $$ \mu = \underset{|u| = d}{\mathrm{Corr}} \Big( \sum_{i \in u} g_i,\; f(x) - f\big(x_{[x_u = x_0]}\big) \Big),
-#    \tag{8} $$
+# $$ \begin{aligned} \mu = \underset{|u| = d}{\mathrm{Corr}} \Big( &\sum_{i \in u} |\gamma_i|, \cr
+#    &f(x) - f\big(x_{[x_u = x_0]}\big) \Big), \end{aligned} \tag{8} $$
 #
-# with $g = |\gamma|$ and the correlation of ranks. This is [`wam.metrics.mu_fidelity`](../book/api.md).
+# with the correlation of ranks. This is [`wam.metrics.mu_fidelity`](../book/api_measure.md).
 #
-# The curves rank coefficients by explanations like these, by one method after the other:
+# The explorer shows the explanations themselves, by one method after the other:
 
 # %%
 some = [files[j] for j in dict.fromkeys([i, *range(min(20, len(files)))])]
@@ -240,34 +242,34 @@ explore(model, some, wavelets=(wavelet, "db4", "sym8"), levels=levels, vary="met
 #
 # **What stands in for what.** The paper evaluates ResNet-18, ConvNeXt, EfficientNet-B0 and DeiT on 1,000 photographs
 # of ImageNet's validation set. The `embedded` profile has EfficientNet-Lite0 and MobileNetV2 and 20 photographs
-# ([credits](../book/credits.md)). Beside EfficientNet-Lite0 we print the paper's column *EfficientNet*, which is the
-# nearest relative; beside MobileNetV2, which has none in the paper, the column *Mean*. Do not expect equal numbers.
-# The order of the methods, and the size of the gaps against their intervals, is what can be compared. With
-# `profile="paper"` the same cells run the paper's networks on ImageNet images that you supply.
+# ([credits](../book/credits.md)). Beside EfficientNet-Lite0 we print the paper's column *EfficientNet*, the nearest
+# relative; beside MobileNetV2, which has none in the paper, the column *Mean*. Do not expect equal numbers. What can be
+# compared is the order of the methods, and the size of the gaps against their intervals. With `profile="paper"` the
+# same cells run the paper's networks on ImageNet images that you supply.
 #
-# **Methods.** Six that attribute to pixels ([`wam.baselines`](../book/api.md)), and WAM-SG and WAM-IG on wavelet
-# coefficients. The class explained is the label; photographs that the network misclassifies are left out.
+# **Methods.** Six that attribute to pixels ([`wam.baselines`](../book/api_measure.md)), and WAM-SG and WAM-IG on
+# wavelet coefficients. The class explained is the label; photographs that the network misclassifies are left out.
 #
-# **Controls** ([`wam.controls`](../book/api.md), [`wam.sanity`](../book/api.md)), in both domains: rankings that are
-# *random*; by *magnitude*, $|z|$; by the same method on a *randomized network*, whose weights are all drawn anew; and
-# *permuted*: the method's own attributions, shuffled among coefficients of nearly equal $|z|$. Among wavelets there is
-# one more: *coarse first* ranks by scale alone, the approximation (the small blurred copy that is left when all levels
-# are taken off) before level 3 before level 2 before level 1, and at random within a scale.
+# **Controls** ([`wam.controls`](../book/api_measure.md), [`wam.sanity`](../book/api_measure.md)), in both domains:
+# rankings that are *random*; by *magnitude*, $|z|$; by the same method on a *randomized network*, whose weights are all
+# drawn anew; and *permuted*: the method's own attributions, shuffled among coefficients of nearly equal $|z|$. Among
+# wavelets there is one more: *coarse first* ranks by scale alone, the approximation (the small blurred copy that is
+# left when all levels are taken off) before level 3 before level 2 before level 1, and at random within a scale.
 #
 # **Protocols.** *Equations*: (4) to (8) as above. *Energy*: the same with another horizontal axis, explained below.
-# *Released*: the conventions of the code that the authors published, rebuilt from a
-# [description](../book/paper_map.md) of it. We have not run that code, and do not know which version of it printed the
-# tables; where we write *as released*, read *as described*. Described are 64 or 128 steps, 128 subsets and 25 or 50
+# *Released*: the conventions of the code that the authors published, rebuilt from a [description](../book/paper_map.md)
+# of it. We have not run that code, and do not know which version of it printed the tables; where we write *as
+# released*, read *as described*. Described are 64 steps for WAM and 128 for pixel methods, 128 subsets and 25 or 50
 # samples; here all methods have the numbers of the parameters cell. Each photograph is a batch of its own. And $|z|$ is
 # normalised as the released maps are: averaged over the channels, each band divided by its largest value, written
-# $N(z)$; in pixels it is the distance from black. No number of this chapter means anything without its protocol.
+# $N(z)$; in pixels it is the distance from black.
 #
 # **Intervals** are 95 % percentile intervals of a bootstrap over photographs. *By the interval* means that it excludes
 # zero. There are many of them, none is corrected for their number, and both networks see the same photographs: some
 # exclude zero by chance, and one that touches zero decides nothing.
 #
-# One call does it all. It writes every finished photograph to disk; stopped at any moment and called again, it
-# continues.
+# One call does it all ([`benchmark.run`](../book/api_tables.md)). It writes every finished photograph to disk; stopped
+# at any moment and called again, it continues.
 
 # %% tags=["remove-stderr"]
 settings = {"steps": steps, "subsets": subsets, "samples": samples, "wavelet": wavelet, "levels": levels}
@@ -282,8 +284,8 @@ table = benchmark.run(
 )
 passes = table[table["metric"].isin(["gradient inputs", "forward inputs"])].groupby("metric")["value"].sum()
 gradients, forwards = (int(passes.get(f"{kind} inputs", 0)) for kind in ("gradient", "forward"))
-say(f"This run: {len(cases)} pairs of network and photograph, **{forwards:,}** forward passes and "
-    f"**{gradients:,}** gradients.")  # fmt: skip
+say(f"This run: {len(cases)} pair{'s' * (len(cases) > 1)} of network and photograph, **{forwards:,}** forward passes "
+    f"and **{gradients:,}** gradients.")  # fmt: skip
 
 # %% [markdown]
 # That is too few photographs for a statement, and more would not fit into the time of a page. The tables below come
@@ -332,8 +334,8 @@ say(text)
 #
 # ## Table 1: faithfulness
 #
-# Rows are the paper's methods. Its table gives a mean without an interval; ours has a 95 % interval (bootstrap over
-# photographs). With few photographs it is wide, and it should be.
+# Rows are the paper's methods. Its table gives means without intervals. Ours have them, and with few photographs they
+# are wide.
 
 # %% tags=["hide-input"]
 COLUMN = {"efficientnet_lite0": "EfficientNet", "mobilenet_v2": "Mean", "resnet18": "ResNet"}
@@ -455,9 +457,9 @@ say(f"{text if clear else 'Neither protocol is clearly closer to the order of th
 # The sizes are not the paper's: ours are mostly larger, for GradCAM by more than for WAM. Networks, photographs and
 # numbers of steps differ, and we do not know which of them matters.
 #
-# "WAM for 2D signals outperforms competing baselines according to the Faithfulness metric" (section 4.1). To test
-# that, compare each WAM method with the pixel method that did best, whichever it is, on the same photographs. (Picking
-# the best of six after the fact is a handicap for WAM, so where WAM is ahead it is so with some margin.)
+# "WAM for 2D signals outperforms competing baselines according to the Faithfulness metric" (section 4.1). To test that,
+# we compare each WAM method with the pixel method that did best, on the same photographs. (Picking the best of six
+# after the fact is a handicap for WAM, so where WAM is ahead it is so with some margin.)
 
 
 # %% tags=["hide-input"]
@@ -504,19 +506,16 @@ told = []
 for metric in ("insertion", "deletion"):
     won = sum(sign > 0 for sign in lead[metric].values())
     lost = [f"{method} on {n}, {p}" for (p, n, method), sign in lead[metric].items() if sign < 0]
-    told.append(f"{metric} in **{won} of {len(lead[metric])}**" + f" (behind: {'; '.join(lost)})" * bool(lost))
-say(f"WAM is ahead of the best pixel method, by the interval, in {', and in '.join(told)}.")
+    told.append(f"in {metric} in **{won} of {len(lead[metric])}**" + f" (behind: {'; '.join(lost)})" * bool(lost))
+say(f"WAM is ahead of the best pixel method, by the interval, {', and '.join(told)} comparisons.")
 
 # %% [markdown]
-# B.2 says more: WAM "systematically outperforms". In the paper's own Table 4 SmoothGrad's deletion is lower than
-# WAM-SG's on three networks of four, and GradCAM++ inserts better than WAM-IG on two. The poster exchanges the two WAM
-# insertions of this table, so that its faithfulness is no longer their difference. (The other
-# [slips](../book/paper_map.md) are about sound, volumes, or words.)
+# B.2 says more: WAM "systematically outperforms". The paper's own Table 4 has exceptions, and the poster exchanges two
+# of its numbers (slips 12 and 8 of the [paper map](../book/paper_map.md)).
 #
 # Numbers of the two protocols cannot be compared with each other. As released, the area is divided by the peak of the
-# curve and cannot fall below $1 / (K + 1)$, so it depends on the number $K$ of steps (64 for WAM and 128 for pixel
-# methods in the released code; one number for all here). And the images in between are stretched in contrast. We come
-# to that.
+# curve and cannot fall below $1 / (K + 1)$, so it depends on the number of steps. And the images in between are
+# stretched in contrast (*rescaled*, below).
 #
 # ## Table 3: $\mu$-fidelity
 
@@ -524,15 +523,15 @@ say(f"WAM is ahead of the best pixel method, by the interval, in {', and in '.jo
 beside(3, "mu-fidelity", "$\\mu$-fidelity (higher is better, says the paper)")
 
 # %% [markdown]
-# The columns *released* and *equations* do not even measure the same quantity. Why, and why a value of 0.2 in the
-# first says little, is a section of its own below.
+# The columns *released* and *equations* do not even measure the same quantity. A section of its own below says why, and
+# why a value of 0.2 in the first says little.
 #
 # ## What does a ranking score that knows nothing?
 #
-# Pixels and wavelet coefficients are different features. Taking away one per cent of the pixels leaves specks;
-# taking away one per cent of the coefficients can remove the picture. So when WAM scores higher than a pixel method,
-# two things are mixed: what the *explanation* knows, and what the *domain* makes easy. Controls in the same domain
-# take them apart. The photograph above raised the question: how much of WAM-IG's score would $|z|$ have had by itself?
+# Taking away one per cent of the pixels leaves specks; taking away one per cent of the coefficients can remove the
+# picture. So when WAM scores higher than a pixel method, two things are mixed: what the *explanation* knows, and what
+# the *domain* makes easy. Controls in the same domain take them apart. How much of WAM-IG's score would $|z|$ have had
+# by itself?
 
 # %% tags=["hide-input"]
 CONTROLS = ["|z|", "WAM-IG permuted", "WAM-SG permuted", "randomized network, IG", "randomized network, SG"]
@@ -598,10 +597,8 @@ def reaches(control, protocol):
 reach = {(control, p): reaches(control, p) for control in blind for p in ("equations", "released")}
 cheap = sum(row["low"] > 0 for row in idle.values())
 text = f"By the equations, a ranking by size alone reaches **{reach['|z|', 'equations']}** of the faithfulness of "
-text += (
-    f"WAM-IG, as released (then $N(z)$) {reach['|z|', 'released']}. A ranking by *scale* alone, which does not even "
-)
-text += f"look at the photograph, reaches {reach['coarse first', 'equations']} and, as released, "
+text += f"WAM-IG, as released (then $N(z)$) {reach['|z|', 'released']}. A ranking by *scale* alone, which does not "
+text += f"even look at the photograph, reaches {reach['coarse first', 'equations']} and, as released, "
 text += f"**{reach['coarse first', 'released']}**; the network that has learned nothing "
 text += f"{reach['randomized network, IG', 'equations']} and {reach['randomized network, IG', 'released']}. "
 
@@ -612,9 +609,9 @@ for method in WAM:
     for control in ("|z|", "coarse first"):
         signs = [beats[p, n, method, control] for p, n in both]
         above, below = sum(row["low"] > 0 for row in signs), sum(row["high"] < 0 for row in signs)
-        parts.append(f"{control} is beaten in {above} and ahead in {below}")
-    text += f"By the interval, of {len(both)} comparisons with {method}, {' , '.join(parts).replace(' ,', ',')}. "
-text += f"|z| itself is ahead of the best pixel method, which does know the network, in {cheap}."
+        parts.append(f"ahead of {control} in {above} and behind it in {below}")
+    text += f"By the interval, of {len(both)} comparisons, {method} is {', '.join(parts)}. "
+text += f"|z| itself is ahead of the best pixel method, which does know the network, in {cheap} of {len(idle)}."
 say(text)
 
 # %% [markdown]
@@ -625,14 +622,13 @@ say(text)
 # - It does say that a faithfulness score in the wavelet domain cannot be credited to the explanation before the score
 #   of $|z|$ is known, and that a comparison with methods that rank pixels compares two domains first.
 # - It is no slip of this paper. Insertion and deletion reward whoever removes the most signal with the fewest
-#   features, in every domain in which the signal is compressible. The control costs nothing; it should stand in every
-#   such table.
+#   features, wherever the signal is compressible.
 #
 # ## The other axis
 #
-# So far one step is a fixed *number* of coefficients. One could as well spend a fixed amount of *energy* per step,
-# $\sum_{i \in u} |z_i|^2$ (`axis="energy"`). Then removing the largest coefficients is no bargain any more: they cost
-# the most.
+# Would another axis be fairer? So far one step is a fixed *number* of coefficients. One could as well spend a fixed
+# amount of *energy* per step, $\sum |z_i|^2$ over the coefficients of the step (`axis="energy"`). Then the largest
+# coefficients cost the most.
 
 # %% tags=["hide-input"]
 rows, orders = [], {}
@@ -642,17 +638,16 @@ for protocol, title in (("equations", "number"), ("energy", "energy")):
         part = axis[protocol][axis[protocol]["model"] == name].set_index("method")
         orders[title, name] = part.loc[trio, "mean"].sort_values(ascending=False).index.tolist()
         rows.append((title, name, *(span(part.loc[method]) for method in trio), " > ".join(orders[title, name])))
-book.table(("one step is a share of the", "network", *trio, "order"), rows, "Faithfulness by the equations, two axes:")
+book.table(("steps of equal", "network", *trio, "order"), rows, "Faithfulness by the equations, on both axes:")
 known = {key: [m for m in order if m != "random"] for key, order in orders.items()}
 turned = [name for name in names if known["energy", name] == known["number", name][::-1]]
 say(f"Without *random*, the order is exactly reversed on **{len(turned)} of {len(names)}** networks.")
 
 # %% [markdown]
-# Before concluding that WAM-SG is the better method after all: **neither axis is neutral, by construction.** Among all
-# sets of $k$ coefficients the largest ones carry the most energy, so a ranking by $|z|$ removes the most signal per
-# step when steps count coefficients. Among all sets of a given energy they are the fewest, so the same ranking changes
-# the fewest coefficients per step when steps count energy. The first axis favours magnitude, the second punishes it.
-# No choice of axis tells what an explanation knows *beyond* magnitude.
+# This does not make WAM-SG the better method: **neither axis is neutral, by construction.** Among all sets of equally
+# many coefficients the largest ones carry the most energy, so a ranking by $|z|$ removes the most signal per step when
+# steps count coefficients. Among all sets of equal energy they are the fewest, so the same ranking changes the fewest
+# coefficients per step when steps count energy. The first axis favours magnitude, the second punishes it.
 #
 # The same controls exist among pixels, and there the methods keep more of a distance:
 
@@ -674,11 +669,10 @@ book.table(head, rows, "Faithfulness among pixels, by the equations, on both axe
 #
 # ## What the attribution knows beyond magnitude
 #
-# A control that is matched on both axes does. Sort the coefficients by $|z|$, cut them into bins of nearly equal
-# $|z|$, and permute the attributions within every bin ([`wam.controls.permuted`](../book/api.md)). The permuted ranking
-# takes as many coefficients as the original, and at every step as much energy, up to the width of the bins. What it
-# has lost is *which* of several equally large coefficients matter. What the original scores above it is that
-# knowledge.
+# No choice of axis tells that, but a control that is matched on both does: the *permuted* one, which shuffles the
+# attributions within bins of nearly equal $|z|$ ([`controls.permuted`](../book/api_measure.md)). It takes as many
+# coefficients as the original, and at every step as much energy, up to the width of the bins. What it has lost is
+# *which* of several equally large coefficients matter. What the original scores above it is that knowledge.
 
 # %%
 beyond = {}
@@ -691,7 +685,7 @@ order = [f"{method} minus permuted" for method in WAM]
 
 # %% tags=["hide-input"]
 fig = dots(series, order, "difference in faithfulness")
-caption = "What is left when the control has the same |z| at every step: paired differences with 95 % interval."
+caption = "What is left when the control has the same |z| at every step: paired differences with 95 % intervals."
 book.figure(fig, f"Dot plot of paired differences, a panel per network. {spoken(series, order)}", caption)
 
 # %% tags=["hide-input"]
@@ -714,16 +708,15 @@ text += "equations, " + ", ".join(f"{size[m]:.2f} for {m}" for m in WAM if m != 
 say(text)
 
 # %% [markdown]
-# This control is the best matched in magnitude that we know. It does not settle everything. Permuting forgets the
-# *scale* as well as the place, and takes apart what lies together, so part of the gain may be a preference for scales
-# or for connected outlines, which a network need not be asked for (*coarse first*, and the randomized network, show how
-# much that can be). As released the gain of WAM-SG is large and that of WAM-IG is not seen. What can be said is this:
-# by the equations both WAM methods know something beyond magnitude; how much of it is scale, and how much the network,
-# this control does not separate.
+# By the equations both WAM methods know something beyond magnitude. As released the gain of WAM-SG is large and that of
+# WAM-IG is not seen. How much of the gain is the network, this control does not say. Permuting forgets the *scale* as
+# well as the place, and takes apart what lies together. So part of the gain may be a preference for scales or for
+# connected outlines, which a network need not be asked for (*coarse first*, and the randomized network, show how much
+# that can be).
 #
 # ## Two protocols, and what lies between them
 #
-# First the ranks, over all photographs: 1 is the best of eight.
+# Does the order of the methods depend on the protocol? First the ranks, over all photographs: 1 is the best of eight.
 
 # %% tags=["hide-input"]
 ranked = pd.concat([pick("faithfulness", p, METHODS) for p in ("released", "equations")])
@@ -735,8 +728,8 @@ book.table(("method", *map(", ".join, columns)), rows, "Mean rank by faithfulnes
 
 # %% [markdown]
 # The two protocols differ in many conventions at once. To see which of them matter, we start from the equations and
-# change **one at a time**, on a few photographs and the first network. A [`Protocol`](../book/api.md) is a small
-# object whose fields are these conventions:
+# change **one at a time**, on a few photographs and the first network. A [`Protocol`](../book/api_measure.md) is a
+# small object whose fields are these conventions:
 #
 # - *rescaled*: every masked image is stretched to its own darkest and brightest value and rounded to 8 bits;
 # - *area over its peak*: the mean of the curve divided by its largest value;
@@ -808,6 +801,15 @@ positive = {m: replace(e, attributions=e.attributions.abs()) for m, e in plain.i
 for title, made in zip(LAST, (plain, positive)):
     trials[title] = faithful({m: summed(e) for m, e in made.items()} | together, wam.protocol.RELEASED)
 
+
+# %% tags=["hide-input"]
+def signed(value):
+    """With its sign, in hundredths; zero has none to lose."""
+    return f"{round(value, 2) + 0.0:+.2f}"
+
+
+on_few = f"{len(chosen)} photograph{'s' * (len(chosen) > 1)}"
+
 # %% tags=["hide-input"]
 scores = {}
 for title, found in trials.items():
@@ -820,9 +822,9 @@ pairs = len(plain) * (len(plain) - 1) // 2
 swapped = ((1 - agreement) / 2 * pairs).round().astype(int)
 rows = []
 for title in scores.index:
-    cells = [f"{scores.loc[title, m]:+.2f} ({places.loc[title, m]:.0f})" for m in plain]
+    cells = [f"{signed(scores.loc[title, m])} ({places.loc[title, m]:.0f})" for m in plain]
     rows.append((title, *cells, f"{swapped[title]} of {pairs}"))
-title = f"Faithfulness, and rank in brackets, on {len(chosen)} photographs and {names[0]}; one convention changed:"
+title = f"Faithfulness, and rank in brackets, on {on_few} and {names[0]}; one convention changed:"
 book.table(("changed", *plain, "pairs in another order"), rows, title)
 
 # %% tags=["hide-input"]
@@ -830,7 +832,7 @@ shift = (scores - scores.iloc[0]).abs().drop(index=["the equations", *LAST])
 where = shift.stack().idxmax()
 stable = [title for title in shift.index if swapped[title] == 0]
 text = f"The largest single change is that of **{where[1]}** by *{where[0]}* "
-text += f"({scores.loc['the equations', where[1]]:+.2f} to {scores.loc[where[0], where[1]]:+.2f}). "
+text += f"({signed(scores.loc['the equations', where[1]])} to {signed(scores.loc[where[0], where[1]])}). "
 text += f"No two methods change places by: {', '.join(stable)}. " if stable else ""
 unstable = swapped.drop(index=["the equations", *LAST]).sort_values(ascending=False)
 text += f"The most change places by *{unstable.index[0]}* ({unstable.iloc[0]} of {pairs} pairs)."
@@ -840,12 +842,12 @@ say(text)
 top = places.idxmin(axis=1).value_counts()
 told = ", ".join(f"{method} in {n} of {len(scores)} rows" for method, n in top.items())
 two = ["SmoothGrad", "Integrated Gradients"]
-before, after = (", ".join(f"{m} {scores.loc[title, m]:+.2f}" for m in two) for title in LAST)
+before, after = (", ".join(f"{m} {signed(scores.loc[title, m])}" for m in two) for title in LAST)
 best = scores.loc[LAST[1], ["WAM-SG", "WAM-IG"]].min() > scores.loc[LAST[1], [*two, "GradCAM++"]].max()
 text = f"Ranked first: {told}. In the last two rows only the sign of the pixel methods differs: {before} when ranked "
-text += f"with their sign, {after} by magnitude. With that, both WAM methods are "
-text += "still above the three pixel methods" if best else "no longer both above the three pixel methods"
-text += f", on these {len(chosen)} photographs."
+text += f"with their sign, {after} by magnitude. With that, the WAM methods are "
+text += f"{'still' if best else 'no longer'} both above the three pixel methods"
+text += f", on {on_few}."
 say(text)
 
 
@@ -861,36 +863,33 @@ def early(e, first=0.05):
 
 
 pair = {"the equations": wavelets["WAM-SG"], "released maps, as a batch": together["WAM-SG"]}
-told = [f"{title}: {early(e):.0f} %, faithfulness {scores.loc[title, 'WAM-SG']:+.2f}" for title, e in pair.items()]
-title = "Share of the approximation that is among WAM-SG's first 5 % of the coefficients, and WAM-SG's faithfulness. "
-say(f"{title}{'; '.join(told)}.")
+told = [f"by *{t}* {early(e):.0f} % (faithfulness {signed(scores.loc[t, 'WAM-SG'])})" for t, e in pair.items()]
+say(f"The share of the approximation that is among WAM-SG's first 5 % of the coefficients: {', '.join(told)}.")
 
 # %% [markdown]
 # Dividing every band by its largest value can move the coarse bands forward, which have few coefficients and carry most
-# of the picture. Where WAM-SG scores higher with the released maps than with eq. 2, part of the reason may be just
-# that: a preference for the coarse, which needs no network (*coarse first* above).
+# of the picture. Where WAM-SG scores higher with the released maps than with its equation (eq. 2), part of the reason
+# may be just that: a preference for the coarse, which needs no network (*coarse first* above).
 #
 # These are few photographs, and a difference of a few hundredths is nothing. Large ones are worth a second look: a
 # convention that is rarely reported can move a method further than the methods lie apart.
 #
-# One of them deserves a name, because it is not the same for all methods. The released maps of WAM are not negative:
-# whatever matters, for or against the class, comes first. Attributions of pixel methods keep their sign there, so what
-# speaks *against* the class comes last and is inserted last. The two are answers to two questions. A comparison should
-# ask all methods the same one.
+# The sign is a convention that is not the same for all methods. The released maps of WAM are not negative: whatever
+# matters, for or against the class, comes first. Attributions of pixel methods keep their sign there, so what speaks
+# *against* the class comes last. These are answers to two questions, and a comparison should ask all methods the same
+# one.
 #
 # ## What a $\mu$-fidelity of 0.2 says
 #
-# The released code prints, for every photograph, the mean of the correlation $\rho$ *and of its p-value* $p$. That is
-# easily done: statistics libraries return the two together. A p-value is small when the correlation is clear, and for
-# a ranking that knows nothing it is anywhere between 0 and 1, one half on average. So
+# The released code prints, for every photograph, the mean of the rank correlation $\rho$ *and of its p-value* $p$; a
+# statistics library returns the two together. A p-value is small when the correlation is clear, and for a ranking that
+# knows nothing it is anywhere between 0 and 1, one half on average. So
 #
 # $$ \text{printed} = \frac{\rho + p}{2} \tag{8.1} $$
 #
 # is $\frac12 (0 + \frac12) = \frac14$ in expectation for a random ranking, and $\frac12 (1 + 0) = \frac12$ for a
-# perfect one.
-#
-# In between it is not monotone. The figure simulates it: for a true correlation $\rho$, with 128 subsets as released,
-# the estimate scatters, and the printed number is averaged over many photographs.
+# perfect one. In between it is not monotone. The figure simulates it: for a true correlation, with 128 subsets as
+# released, the estimate $\rho$ scatters, and the printed number is averaged over many photographs.
 
 # %%
 n, draws = 128, 4000
@@ -909,12 +908,10 @@ fig, ax = plt.subplots(figsize=(plots.WIDTH, 4))
 ax.axhspan(low, high, color="0.88", label="all values of the paper's Table 3")
 ax.plot(true, expected, label="expected printed number, (ρ + p) / 2")
 ax.plot(true, true, "--", color="0.5", label="the correlation itself")
-ax.set(xlabel="true correlation ρ", ylabel="number", xlim=(-0.4, 0.95), ylim=(-0.2, 0.6))
+ax.set(xlabel="true correlation", ylabel="number", xlim=(-0.4, 0.95), ylim=(-0.2, 0.6))
 fig.legend(loc="outside upper left")
-alt = (
-    f"The printed number against the true correlation: rising to {expected[none]:.2f} near no correlation, falling to "
-)
-alt += f"{expected[lowest]:.2f} at {true[lowest]:.2f}, then rising to {expected[-1]:.2f}. The paper's values, from "
+alt = f"The printed number against the true correlation: rising to {expected[none]:.2f} near no correlation, falling "
+alt += f"to {expected[lowest]:.2f} at {true[lowest]:.2f}, then rising to {expected[-1]:.2f}. The paper's values, from "
 alt += f"{low:.2f} to {high:.2f}, cut the curve several times."
 book.figure(fig, alt, "What the released code prints, by what is true. Simulated, 128 subsets.")
 
@@ -927,11 +924,9 @@ def compatible(value, tolerance=0.005):
     return " or ".join(dict.fromkeys(f"{true[run].mean():.2f}" for run in runs)) or "none"
 
 
-text = (
-    f"A ranking that knows nothing prints **{expected[none]:.2f}** in expectation. From there the number *falls*, to "
-)
-text += f"{expected[lowest]:.2f} at a correlation of {true[lowest]:.2f}, before it rises. If all photographs had one "
-text += f"correlation, a printed 0.20 would mean about **{compatible(0.2)}**. They differ, so that a mean over them "
+text = f"A ranking that knows nothing prints **{expected[none]:.2f}** in expectation. From there the number *falls*, "
+text += f"to {expected[lowest]:.2f} at a correlation of {true[lowest]:.2f}, before it rises. If all photographs had "
+text += f"one correlation, a printed 0.20 would mean about **{compatible(0.2)}**. They differ, so a mean over them "
 text += f"cannot be turned back into a correlation at all. The values of Table 3 lie between {low:.3f} and {high:.3f}."
 say(text)
 
@@ -968,16 +963,16 @@ text += f"{plain_mu['mean'].max():.2f}."
 say(text)
 
 # %% [markdown]
-# If Table 3 was printed in this way, its values cannot be read as "higher is better", and whether the methods are "in
-# line" with each other (B.2) it cannot tell. The repair is one line: print the correlation alone
-# (`replace(wam.protocol.RELEASED, p_value=False)`). In the columns *equations* it is alone. There the features are
-# single coefficients, and a random fifth of all of them is a very even sample of the picture, so correlations are
-# small; on both networks WAM-IG has the largest of all methods, with $|z|$ close behind.
+# If Table 3 was printed in this way, its values cannot be read as "higher is better", and it cannot tell whether the
+# methods are "in line" with each other (B.2). The repair is one line: print the correlation alone
+# (`replace(wam.protocol.RELEASED, p_value=False)`), as in the columns *equations*. There the features are single
+# coefficients, and a random fifth of all of them is a very even sample of the picture, so correlations are small; on
+# both networks WAM-IG has the largest of all methods, with $|z|$ close behind.
 #
 # ## Integrated Gradients: does the protocol make insertion equal deletion?
 #
-# [Slip 7](../book/paper_map.md) of the paper map: in Table 4, insertion and deletion of Integrated Gradients (in
-# pixels) are equal to within 0.003 on all four networks. Does the released protocol make it so?
+# In the paper's Table 4, insertion and deletion of Integrated Gradients (in pixels) are equal to within 0.003 on all
+# four networks ([slip 7](../book/paper_map.md)). Does the released protocol make it so?
 
 # %% tags=["hide-input"]
 rows, flat = [], {}
@@ -994,34 +989,32 @@ book.table(head, rows, "Integrated Gradients in pixels, and a random ranking:")
 # %% tags=["hide-input"]
 told = {p: [flat[p, "Integrated Gradients", name] for name in names] for p in ("equations", "released")}
 exact = [row["low"] <= 0 <= row["high"] for row in told["released"]]
-text = (
-    "**Yes.** " if all(exact) else "**Nearly.** " if max(abs(r["mean"]) for r in told["released"]) < 0.1 else "**No.** "
-)
+close = max(abs(row["mean"]) for row in told["released"]) < 0.1
+text = "**Yes.** " if all(exact) else "**Nearly.** " if close else "**No.** "
 text += f"By the equations the difference is {', '.join(span(row) for row in told['equations'])}, as released "
 text += f"{', '.join(span(row, 3) for row in told['released'])}: zero by the interval on {sum(exact)} of {len(exact)} "
 text += "networks."
 
 # %% tags=["hide-input"]
-single = ", ".join(f"*{t}* {v:+.2f}" for t, v in scores["Integrated Gradients"].items() if "maps" not in t)
+single = ", ".join(f"*{t}* {signed(v)}" for t, v in scores["Integrated Gradients"].items() if "maps" not in t)
 pixels = summed(ig).attributions.bands[0, "pixel"]
 turns = float((pixels[..., 1:] * pixels[..., :-1] < 0).double().mean())
 alone = scores.loc[shift.index, "Integrated Gradients"].abs()
 culprits = ", ".join(f"*{title}*" for title in alone.index[alone < 0.05]) or "none"
-text += f" One convention at a time, on the {len(chosen)} photographs and {names[0]} of the table above: {single}. "
-text += f"Alone, it is brought within 0.05 of zero by: {culprits}. The signs of neighbouring pixels differ in "
+text += f" One convention at a time, on {on_few} and {names[0]}, from the table above: {single}. "
+text += f"What alone brings it within 0.05 of zero: {culprits}. The signs of neighbouring pixels differ in "
 text += f"{100 * turns:.0f} % of the pairs (50 % would be chance)."
 say(text)
 
 # %% [markdown]
 # So it is the **baseline** more than the sign. Integrated gradients explain the difference to *their* baseline, the
 # mean colour. The released curves fade to *black* instead: pixels that matter on the way from grey, the dark ones above
-# all, are there already or still. A ranking should be tested against the absent state that it was made for. (The sign
-# could do the same: neighbouring pixels often differ in sign, so that the first half of a signed ranking is a fine mesh
-# of pixels, and the second half another.)
+# all, are there already or still. (The sign could do the same: neighbouring pixels often differ in sign, so that the
+# first half of a signed ranking is a fine mesh of pixels, and the second half another.)
 #
 # ## What we would do
 #
-# Recommendations, each with the number that speaks for it in this run.
+# Each recommendation comes with the number that speaks for it in this run.
 
 
 # %% tags=["hide-input"]
@@ -1051,7 +1044,7 @@ advice += [
     f"Here chance gives {across({name: row['mean'] for name, row in chance.items()})}.",
     "**Test a ranking against the absent state that it explains**: the baseline of the curves is that of the "
     "attribution. Here black in place of grey alone takes Integrated Gradients from "
-    f"{' to '.join(f'{scores.loc[t, two[1]]:+.2f}' for t in ('the equations', 'black'))}.",
+    f"{' to '.join(signed(scores.loc[t, two[1]]) for t in ('the equations', 'black'))}.",
 ]
 
 # %% tags=["hide-input"]
@@ -1141,8 +1134,7 @@ rows += [
      "the number described cannot tell good from chance", "not testable here"),
     ("Table 4", "Integrated Gradients: insertion equals deletion", "differ by at most 0.003",
      f"released, difference {flatness}", f"within 0.05 of zero by one convention alone: {culprits.replace('*', '')}",
-     "reproduced" if all(exact) else "partly" if max(abs(r["mean"]) for r in told["released"]) < 0.1
-     else "not reproduced"),
+     "reproduced" if all(exact) else "partly" if close else "not reproduced"),
 ]  # fmt: skip
 
 # %% tags=["hide-input"]
@@ -1163,19 +1155,19 @@ book.compare([dict(zip(columns, row)) for row in rows])
 # %% [markdown]
 # ## What to take away
 #
-# - Insertion and deletion ask a good question, but they answer it for the *pair* of explanation and domain. In a domain
-#   where few coefficients carry the picture, size alone goes a long way.
+# - Insertion and deletion answer their question for the *pair* of explanation and domain. In a domain where few
+#   coefficients carry the picture, size alone goes a long way.
 # - An explanation has shown something about the network by as much as it beats the controls in its own domain, on the
 #   same photographs, by an interval.
-# - Axis, sign, channels, baseline, rescaling and normalisation are part of the result. Report them.
+# - No score means anything without its protocol: axis, sign, channels, baseline, rescaling, normalisation.
 # - A score that averages a p-value has no direction.
 # - None of this says that the paper's idea is wrong. It says which number would show that it is right, and takes a
 #   first step towards it.
 #
 # ## On a cluster
 #
-# The loop over photographs goes through joblib, which knows Dask. Connect, and wrap the call in one
-# line; nothing else changes, and an interrupted run continues here or there:
+# The loop over photographs goes through joblib, which knows Dask. Connect, and wrap the call in one line. Nothing else
+# changes, and an interrupted run continues here or there:
 #
 # ```python
 # import joblib
@@ -1186,8 +1178,8 @@ book.compare([dict(zip(columns, row)) for row in rows])
 #     table = benchmark.run(tables.evaluate, cases, settings, folder)
 # ```
 #
-# How to start a scheduler and workers, on a batch system, on Kubernetes or in a cloud, is the subject of Dask's own
-# [deployment pages](https://docs.dask.org/en/stable/deploying.html).
+# Dask's [deployment pages](https://docs.dask.org/en/stable/deploying.html) say how to start a scheduler and workers on
+# a batch system, on Kubernetes or in a cloud.
 #
 # ## Exercises
 #
@@ -1204,8 +1196,8 @@ book.compare([dict(zip(columns, row)) for row in rows])
 #     print(levels, {method: curves.faithfulness.mean().item() for method, curves in found.items()})
 # ```
 #
-# A part of every faithfulness in the wavelet domain is simply that blurred photographs are still recognised, and that
-# a blur takes few coefficients.
+# A part of every faithfulness in the wavelet domain is that blurred photographs are still recognised, and that a blur
+# takes few coefficients.
 #
 # </details>
 #

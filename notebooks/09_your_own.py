@@ -35,7 +35,7 @@ if "google.colab" in sys.modules:  # install what is missing; torch and numpy st
 # *One method for images, sounds and volumes: Figure 1 of the paper, with your model and your file in it.*
 #
 # The other chapters study what the explanations are worth. This one makes them: for a network of yours, or any that
-# timm or Hugging Face publish, and for a photograph, a recording or a volume of yours. Three cells do it; the rest of
+# timm or Hugging Face publish, and for a photograph, a recording or a volume of yours. Three cells do it. The rest of
 # the page says what goes into them, and how to see whether to believe what comes out.
 #
 # Three things you will see:
@@ -83,17 +83,17 @@ folder = Path(tempfile.mkdtemp()) if profile == "embedded" and not file else Pat
 # %% [markdown]
 # ## Three cells
 #
-# **One: the network.** A name is enough. With the file or the name of your own, change the parameters above; on Colab
+# **One: the network.** A name is enough. To use a network or a file of your own, change the parameters above; on Colab
 # drop the file into the pane at the left and write its name there.
 
 # %%
 network = models.load(model or {"embedded": "efficientnet_lite0", "paper": "resnet18"}[profile], device)
 
 # %% [markdown]
-# **Two: the explanation.** [`inputs.read`](../book/api.md) tells photographs, recordings and volumes apart;
-# [`report.explain`](../book/api.md) prepares the input as the network wants it, explains the class that the network
-# predicts (or `target="bull mastiff"`, any of its classes), and keeps what it was told. Ours is a cat that nobody has
-# labelled.
+# **Two: the explanation.** [`inputs.read`](../book/api_own.md) tells photographs, recordings and volumes apart.
+# [`report.explain`](../book/api_own.md) prepares the input as the network wants it, explains the class that the network
+# predicts (or `target="bull mastiff"`, any of its classes), and keeps its settings. Our photograph is of a cat that
+# nobody has labelled.
 
 # %%
 example = inputs.read(file) if file else data.photographs()[2].image
@@ -102,7 +102,7 @@ result = report.explain(network, example, wavelet=wavelet, levels=levels, **sett
 
 # %% [markdown]
 # **Three: see it, and keep it.** The figure shows *where* (the heatmap) and *what* (the scales, and the input rebuilt
-# from the most important tenth of its coefficients).
+# from the most important of its wavelet coefficients, the share `top`).
 
 # %% tags=["gallery"]
 result.show()
@@ -113,10 +113,10 @@ for path in result.save(folder):
 print(result)
 
 # %% [markdown]
-# The numbers are in `summary.json` as well, with every setting. `attributions.safetensors` holds everything:
-# [`wam.load`](../book/api.md) gives back the signed attribution $\gamma$ of every coefficient, and from it every map,
-# share and reconstruction. Other wavelets need no second run, because the gradient is linear in them ([chapter
-# 01](01_theory.ipynb)):
+# The numbers are in `summary.json` as well, with every setting. From `attributions.safetensors`,
+# [`wam.load`](../book/api_explain.md) gives back the signed attribution $\gamma$ of every coefficient, and with it
+# every map, share and reconstruction. Other wavelets need no second run, because the gradient is linear in them
+# ([chapter 01](01_theory.ipynb)):
 #
 # ```python
 # e = wam.load("explained/attributions.safetensors")
@@ -127,9 +127,11 @@ print(result)
 #
 # Two questions that cost little. **Do the attributions add up?** Integrated gradients promise that the attributions of
 # all coefficients sum to the change of the class score from the empty input to yours; what is missing is the
-# *completeness gap*. A large one means too few `steps`. **Does the ranking beat one that asks no model?** Large
-# coefficients matter to any network, so $|z|$ is a strong rival ([chapter 08](08_evaluation.ipynb)). An explanation
-# that does not beat it tells about the input, not about the network.
+# *completeness gap*. A large one means too few `steps`. **Does the ranking beat one that asks no network?** Large
+# coefficients matter to any network, so a ranking by $|z|$, the size of the coefficients, is a strong rival. An
+# explanation that does not beat it tells about the input, not about the network. The table compares the two by
+# *faithfulness*: the class's probability as coefficients are put in, most important first (insertion), minus that as
+# they are taken out (deletion), on average over the share of them ([chapter 08](08_evaluation.ipynb)).
 
 # %%
 e, x = result.explanation, result.x.to(device)
@@ -137,7 +139,8 @@ rival = controls.magnitude(e)
 options = {"steps": curve_steps, "max_batch": max_batch}
 curves = {name: metrics.perturbation_curves(network, x, r, **options) for name, r in {"WAM": e, "|z|": rival}.items()}
 rows = [(name, *(float(v[0]) for v in (c.insertion_auc, c.deletion_auc, c.faithfulness))) for name, c in curves.items()]
-book.table(("ranking", "insertion", "deletion", "faithfulness"), rows)
+shown = [(name, *(f"{value:.3f}" for value in values)) for name, *values in rows]
+book.table(("ranking", "insertion ↑", "deletion ↓", "faithfulness ↑"), shown)
 
 # %% tags=["hide-input"]
 ahead, gap = rows[0][3] - rows[1][3], 0.0 if e.completeness_gap is None else float(e.completeness_gap[0])
@@ -145,18 +148,18 @@ change = float(e.score[0]) - (0.0 if e.baseline_score is None else float(e.basel
 where = "ahead of" if ahead > 0 else "behind"
 lines = f"Here the ranking of WAM is **{abs(ahead):.3f} {where}** $|z|$ in faithfulness. "
 if e.completeness_gap is not None:
-    lines += f"The attributions miss **{gap / abs(change):.1%}** of the change of the score, {change:.2f}."
+    lines += f"The attributions miss **{100 * gap / abs(change):.1f} %** of the change of the score, {change:.2f}."
 say(lines)
 
 # %% [markdown]
-# One input proves nothing, in either direction. Chapter 08 does this over twenty photographs, with intervals. And
-# [chapter 07](07_randomization.ipynb) asks a third question, the hardest: does the explanation change when the network
+# One input proves nothing, in either direction. Chapter 08 does this over twenty photographs, with intervals.
+# [Chapter 07](07_randomization.ipynb) asks a third question, the hardest: does the explanation change when the network
 # forgets what it learned?
 #
 # ## The same for a sound and for a volume
 #
-# Nothing changes but what you hand over. Sounds come with players, and what you hear is the part of the recording that
-# the network listened to.
+# Nothing changes but what you hand over. Sounds come with players, for the recording and for what its most important
+# coefficients alone sound like.
 
 # %% tags=["remove-stderr"]
 listener = models.load("yamnet", device)
@@ -180,25 +183,25 @@ seen.show()
 #
 # | what you have | what you write |
 # | --- | --- |
-# | a name of [this book](../book/api.md) | `models.load("mobilenet_v2")` |
+# | a name of [this book](../book/api_models.md) | `models.load("mobilenet_v2")` |
 # | a name of [timm](https://huggingface.co/timm) | `models.load("vit_small_patch16_224.augreg_in1k")` |
 # | an image or sound classifier on Hugging Face | `models.load("hf:google/vit-base-patch16-224")` |
-# | a model and its processor, in memory | `huggingface.classifier(model, processor)` |
-# | an `nn.Module` | as it is, with `wam.integrated_gradients`; or [`adapters.wrap`](../book/api.md) |
+# | a model and its processor, in memory | [`huggingface.classifier(model, processor)`](../book/api_own.md) |
+# | an `nn.Module` | as it is, with `wam.integrated_gradients`; or [`adapters.wrap`](../book/api_own.md) |
 #
-# The first three bring their own preprocessing and class names. Names that do not exist are answered by the nearest
-# ones that do:
+# The first three bring their own preprocessing and class names. To a name that does not exist, the answer is the
+# nearest ones that do:
 
 # %%
 try:
     models.load("efficientnet_lite")
 except ValueError as error:
-    print(str(error)[:300])
+    print(str(error).partition(" Known models")[0])
 
 # %% [markdown]
 # **Named inputs, objects for answers.** Many networks do not take one tensor and return another. Below is one whose
 # `forward` wants `pixel_values` by name and answers with an object, as the models of Hugging Face do; its weights are
-# MobileNetV2's. [`adapters.wrap`](../book/api.md) turns it into a classifier, and loses nothing on the way.
+# MobileNetV2's. `adapters.wrap` turns it into a classifier whose logits are those of the original.
 
 # %%
 trained = models.load("mobilenet_v2", device)
@@ -222,14 +225,14 @@ with torch.no_grad():
     print("largest difference of the logits:", float((wrapped(x) - trained(x)).abs().max()))
 
 # %% [markdown]
-# What a network must be: differentiable from the input that is explained to the logits. If the way from a recording to
-# a spectrogram is NumPy, no gradient passes; the adapters rebuild that way in PyTorch where they know it, and say so
-# where they do not.
+# A network must be differentiable from the input that is explained to the logits. If NumPy makes the spectrogram of a
+# recording, no gradient passes. The adapters rebuild that step in PyTorch where they know it, and say so where they do
+# not.
 #
 # ## From a shell
 #
-# The same without a line of Python. `wam explain --help` has more; `wam fetch` brings the weights and files of this
-# book onto a machine before it goes offline.
+# The same without a line of Python. `wam explain --help` has more ([all commands](../book/api_own.md)); `wam fetch`
+# brings the weights and files of this book onto a machine before it goes offline.
 
 # %%
 photograph = folder / "cat.jpg"
@@ -243,9 +246,9 @@ print(done.stdout or done.stderr)
 # %% [markdown]
 # ## In the tools you have
 #
-# **Captum.** [`wam.captum.WaveletAttribution`](../book/api.md) follows the conventions of Captum's own methods, so
-# whatever calls `attribute(inputs, target=...)` can call it. In the frame of pixels it *is* Captum's integrated
-# gradients:
+# **Captum.** [`wam.captum.WaveletAttribution`](../book/api_own.md) follows the conventions of Captum's own methods, so
+# whatever calls `attribute(inputs, target=...)` can call it. In the frame of pixels it agrees with Captum's integrated
+# gradients up to rounding:
 
 # %%
 cat, target = network.prepare(data.photographs()[2].image), int(result.explanation.target[0])
@@ -256,7 +259,7 @@ theirs = IntegratedGradients(network).attribute(cat, target=target, n_steps=8, m
 print(f"wavelets: {tuple(spread.shape)}; pixels, largest difference: {float((ours - theirs).abs().max()):.1e}")
 
 # %% [markdown]
-# **An explorer of your own.** Give it networks and examples.
+# **An explorer of your own.** [`explorer.explore`](../book/api_figures.md) takes networks and examples.
 
 # %%
 explorer.explore(network, data.photographs())
@@ -272,13 +275,13 @@ explorer.explore(network, data.photographs())
 # | a completeness gap of more than some per cent | more `steps`, or `nodes="geometric"` for networks with logarithms |
 # | a gap as large as the score, of a sound model that evens out loudness | `method="smoothgrad"`, no path from 0 |
 # | all attributions zero | the logit does not depend on the input: a `detach`, an integer, or a NumPy step on the way |
-# | a heatmap that is nothing but edges | compare with $\lvert z\rvert$, as above, and see chapter 07 |
+# | a heatmap that is nothing but edges | compare with $\lvert z\rvert$, and see [chapter 07](07_randomization.ipynb) |
 # | several labels at once, sigmoids | explain the logit of one class at a time: `target=` |
 #
 # ## Paper and here
 #
 # Figure 1 of the paper, and its project page, claim one method for every modality. What can be tested is that the same
-# calls ran on all three, and that in each the parts add up to the change of the score.
+# calls run on all three, and that in each the attributions add up to the change of the score.
 
 # %% tags=["hide-input"]
 parts = {"image": result, "sound": heard, "volume": seen}
@@ -287,7 +290,7 @@ for name, one in parts.items():
     g = one.explanation
     if g.completeness_gap is not None:
         gaps[name] = float(g.completeness_gap[0] / (g.score[0] - g.baseline_score[0]).abs())
-said = ", ".join(f"{name} {value:.1%}" for name, value in gaps.items()) or "no integrated gradients in this run"
+said = ", ".join(f"{name} {100 * value:.1f} %" for name, value in gaps.items()) or "no integrated gradients in this run"
 kept = max(gaps.values(), default=1.0) <= 0.05
 
 # %% tags=["hide-input"]
@@ -300,8 +303,8 @@ book.compare([row], where="Fig. 1")
 #
 # - Three calls make an explanation: load, explain, show. The same three serve pictures, sounds and volumes.
 # - Any network that is differentiable from its input to its logits can be explained; an adapter says how to call it.
-# - An explanation is a file: signed attributions of every coefficient, from which everything else follows.
-# - Before you show one, ask what a ranking without a model would have said.
+# - An explanation is a file: the signed attribution of every coefficient, from which everything else follows.
+# - Before you show one, ask what a ranking without a network would have said.
 #
 # ## Exercises
 #

@@ -191,7 +191,8 @@ def test_interrupted_writes_leave_the_earlier_ledger(ledger_folder, monkeypatch)
 @pytest.mark.parametrize(
     "row, message",
     [
-        (("eq. 1", "claim", 1, 1, "proved"), "'proved'.*'reproduced'.*'not testable here'"),
+        (("eq. 1", "claim", 1, 1, "proved"), "unknown verdict 'proved'; did you mean 'reproduced'"),
+        (("eq. 1", "claim", 1, 1, "yes"), "'yes'; choose one of reproduced, partly, not reproduced, not testable here"),
         (("", "claim", 1, 1, "partly"), "place in the paper"),
         ((None, "claim", 1, 1, "partly"), "place in the paper"),
         (("eq. 1", "claim", 1, 1, "partly"), "wam.book.start"),
@@ -213,6 +214,8 @@ def test_compare_shows_and_records(ledger_folder, shown):
         ("Fig. 2", HOSTILE, "0.123", "+1"),
         ("Fig. 6", HOSTILE, "0.123", "+1"),
     ]
+    labels = re.findall('data-label="([a-z]+)"', shown[0])
+    assert labels == 2 * ["where", "verdict", "what", "paper", "here", "difference"]  # where columns are too wide
     with pytest.raises(ValueError, match="lacks verdict, difference"):
         book.compare([{"what": "w", "paper": 1, "here": 1}], where="Fig. 2")
 
@@ -226,6 +229,13 @@ def test_a_table_is_escaped_titled_and_rectangular(shown):
     assert page.text["td"] == f"{HOSTILE}0.123–3"
     with pytest.raises(ValueError, match="1 cells for 2 columns"):
         book.table(("a", "b"), [(1,)])
+
+
+def test_numbers_in_tables_do_not_break(shown):
+    book.table(("a",), [("+0.12 [-0.10, +0.25] points, 1,250.5 %, 2e-16, level 3 - 1",)])
+    whole = re.findall('nowrap">(.*?)</span>', shown[0])
+    assert whole == ["[-0.10, +0.25]", "1,250.5 %", "2e-16"]
+    assert re.sub("<[^>]+>", "", shown[0]) == "a+0.12 [-0.10, +0.25] points, 1,250.5 %, 2e-16, level 3 - 1"
 
 
 def test_import_wam_does_not_import_matplotlib():

@@ -45,6 +45,8 @@ LOOKS = """() => {
         if (seen[look] <= 2) e.setAttribute('data-look', '');
     }
 }"""
+UNREAD = """() => [...document.querySelectorAll('mjx-merror, mjx-mtext[style*="color: red"]')]
+    .map(e => e.dataset.mjxError || e.closest('mjx-container').parentElement.textContent)"""
 CONTRAST = ("color-contrast", "link-in-text-block")
 VISIBLE = "e => [...e.closest('figure').querySelectorAll('img')].filter(i => i.offsetHeight).map(i => i.src).join()"
 PLAY = """e => new Promise(done => {
@@ -155,6 +157,7 @@ class Visit:
 def inspect(browser, address: str, width: int) -> list[str]:
     """What is wrong with a page at this width, light and dark."""
     with Visit(browser, address, width) as visit:
+        visit.faults += [f"formula: {error}" for error in visit.page.evaluate(UNREAD)]
         visit.look("light", rest=True)
         visit.look("dark", rest=False)
         return visit.faults
@@ -182,6 +185,7 @@ def inspect(browser, address: str, width: int) -> list[str]:
         ('<input type="text">', "label"),
         ('<a href="#"></a>', "link-name"),
         ("<h3>deep</h3>", "heading-order"),
+        ('<mjx-merror data-mjx-error="Undefined control sequence">x</mjx-merror>', "formula: Undefined control"),
     ],
 )
 def test_a_fault_is_found(browser, tmp_path, body, fault):

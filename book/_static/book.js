@@ -1,3 +1,12 @@
+// Folded cells that follow each other and show nothing of their own open as one.
+for (const cell of document.querySelectorAll(".bd-article .cell.tag_hide-input:not(:has(.cell_output))")) {
+  const next = cell.nextElementSibling;
+  if (next?.matches(".cell.tag_hide-input")) {
+    next.querySelector("summary").after(...cell.querySelectorAll(".cell_input"));
+    cell.remove();
+  }
+}
+
 // What scrolls sideways can be scrolled by the arrow keys too: such a box, and no other, takes the focus.
 function reachable() {
   for (const box of document.querySelectorAll(".bd-article :is(div, pre, table)")) {

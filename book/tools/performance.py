@@ -52,11 +52,8 @@ def _short(found: Mapping[Path, Mapping[str, Any]]) -> list[str]:
     lines += [f"\nA cold [`wam explain`](#benchmark-explain) took {seconds:.1f} seconds." for seconds in cold]
     devices = {str(result["settings"].get("device", "cpu")) for result in found.values()}
     if devices == {"cpu"}:
-        lines += [
-            "",
-            "**No GPU was measured.** On one, the network takes a smaller part of the time, and these ratios ",
-        ]
-        lines[-1] += "need not hold; `--device cuda` measures them."
+        lines += ["", "**No GPU was measured.** On one, the network takes a smaller part of the time, and these ratios"]
+        lines += ["need not hold; `--device cuda` measures them."]
     return lines
 
 
@@ -114,6 +111,8 @@ def _result(result: Mapping[str, Any]) -> list[str]:
 def _value(value: Any) -> str:
     if isinstance(value, list):
         return " and ".join(map(_value, value))
+    if isinstance(value, float):
+        return f"{value:.4g}"
     return "–" if value is None else {True: "yes", False: "no"}[value] if isinstance(value, bool) else str(value)
 
 
