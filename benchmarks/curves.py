@@ -4,7 +4,8 @@
 
 The bare loop sends as many inputs through the model, in batches of the same size, and does nothing else. Rounds are
 interleaved in random order; the ratio is the median over rounds of two times of one round, so that a machine that
-slows down cancels. As ``overhead.py``, the script restarts itself on Linux with an allocator that keeps freed memory.
+slows down cancels; it need not be that of the seconds, which are medians of their own. As ``overhead.py``, the script
+restarts itself on Linux with an allocator that keeps freed memory.
 """
 
 from __future__ import annotations

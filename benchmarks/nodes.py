@@ -1,4 +1,4 @@
-"""Which node rule of integrated gradients errs least at equal cost? The default of the package is the answer.
+"""Which node rule of integrated gradients errs least at equal cost? The default, ``quadratic``, is the answer.
 
     python benchmarks/nodes.py [--steps 32] [--reference 512]
 

@@ -1,11 +1,11 @@
 """The YAMNet of `wam` against the 8-bit interpreter on the ten recordings, and what it hears in them.
 
-    python benchmarks/yamnet.py
+    pip install --no-deps --target FOLDER ai-edge-litert
+    PYTHONPATH=FOLDER python benchmarks/yamnet.py
 
 Both get every window of 0.975 s, in steps of 0.48 s, of the whole recordings at 16 kHz, the last one filled with zeros;
-they read the same file. The mean correlation of the scores must reach 0.99. The interpreter is no dependency:
-
-    pip install --no-deps --target FOLDER ai-edge-litert    # and PYTHONPATH=FOLDER
+they read the same file. The mean correlation of the scores must reach 0.99. The interpreter is no dependency of
+ours: pip puts it into a folder of its own.
 """
 
 from __future__ import annotations

@@ -284,7 +284,7 @@ for name in names:
             leads[name, rival, k] = interval(survival[name, "IG"][k] - survival[name, rival][k])
         mean, low, high = leads[name, "|z|", k]
         word = "ahead" if low > 0 else "behind" if high < 0 else "neither"
-        points = f"{100 * mean:+.0f} [{100 * low:+.0f}, {100 * high:+.0f}]"
+        points = book.span({"mean": mean, "low": low, "high": high}, 0, "+", 100)
         rows.append((name, percent(fraction), points, word))
 head = ("network", "kept", "IG minus |z|, percentage points", "IG, by the interval")
 book.table(head, rows, "The same photographs, with 95 % interval (bootstrap over photographs):")
@@ -293,15 +293,16 @@ book.table(head, rows, "The same photographs, with 95 % interval (bootstrap over
 ahead = [f"{n} at {percent(fractions[k])}" for (n, r, k), v in leads.items() if r == "|z|" and v[1] > 0]
 behind = [f"{n} at {percent(fractions[k])}" for (n, r, k), v in leads.items() if r == "|z|" and v[2] < 0]
 say(
-    f"By the interval, WAM-IG beats the photograph's own coefficients in **{len(ahead)}** of {len(rows)} cases"
-    f"{' (' * bool(ahead)}{', '.join(ahead)}{')' * bool(ahead)} and falls behind them in **{len(behind)}**"
+    f"By the interval, WAM-IG beats the photograph's own coefficients in **{len(ahead) or 'none'}** of the {len(rows)} "
+    "cases"
+    f"{' (' * bool(ahead)}{', '.join(ahead)}{')' * bool(ahead)} and falls behind them in **{len(behind) or 'none'}**"
     f"{' (' * bool(behind)}{', '.join(behind)}{')' * bool(behind)}."
 )  # fmt: skip
 
 # %% [markdown]
-# Read the column $|z|$ first. The largest coefficients of a photograph *are* the picture, so keeping them keeps the
-# class, whatever the network. An explanation has shown something about the **network** only by as much as it beats this
-# column. A reconstruction that looks right to the eye is no evidence by itself.
+# Read the column $|z|$ first. The largest coefficients of a photograph *are* the picture, so keeping enough of them
+# keeps the class, whatever the network. An explanation has shown something about the **network** only by as much as it
+# beats this column. A reconstruction that looks right to the eye is no evidence by itself.
 #
 # Look at the intervals, not at the points. With so few photographs a lead of two is within chance, and where few
 # coefficients are kept, WAM-IG can do worse than the control.
@@ -507,7 +508,7 @@ say(
 )  # fmt: skip
 
 # %% [markdown]
-# Least is left where every band is divided by its maximum: that division removes what lies between bands.
+# The lowest end is where every band is divided by its maximum: that division removes what lies between bands.
 #
 # ### Why: the photograph decays, the gradient hardly does
 #
@@ -560,7 +561,7 @@ told = ", ".join(f"{legend} **{slope:.{0 if slope > 9.95 else 1}f}**" for legend
 say(f"A coefficient of the approximation against one of level 1, how many times as important: {told}.")
 
 # %% [markdown]
-# The gradient is rather flat: a coefficient of a coarse scale matters a few times as much as one of a fine scale, and
+# The gradient is rather flat: a coefficient of a coarse scale matters about twice as much as one of a fine scale, and
 # averaging along the path leaves it so. The photograph is steep: the magnitude of its coefficients falls from level to
 # level, as is usual in natural images, and the factor $z$ hands this slope to the explanation.
 #
@@ -817,8 +818,8 @@ def each(values, digits=0):
 def survives(k):
     """How often WAM-IG and the coefficients |z| keep the class, and by how many points WAM-IG leads."""
     ig, control = ({name: saved[name, by][k] for name in names} for by in ("IG", "|z|"))
-    spans = {name: [100 * value for value in leads[name, "|z|", k]] for name in names}
-    lead = ", ".join(f"{name} {m:+.0f} [{low:+.0f}, {high:+.0f}]" for name, (m, low, high) in spans.items())
+    spans = {name: dict(zip(("mean", "low", "high"), leads[name, "|z|", k])) for name in names}
+    lead = ", ".join(f"{name} {book.span(row, 0, '+', 100)}" for name, row in spans.items())
     kept_by = f"class kept by {percent(fractions[k])}, WAM-IG: {each(ig)}"
     return f"{kept_by}; |z|, no model: {each(control)}; difference in points: {lead}"
 
@@ -860,7 +861,7 @@ rows += [
 ]  # fmt: skip
 columns = ("where", "what", "paper", "here", "difference", "verdict")
 book.compare([dict(zip(columns, row)) for row in rows])
-say(f"All of this page took **{passes}** gradients.")
+say(f"The explanations that this page compares took **{passes}** gradients.")
 
 # %% [markdown]
 # ## What to take away
@@ -868,8 +869,8 @@ say(f"All of this page took **{passes}** gradients.")
 # - One set of gradients gives explanations in every wavelet and at every level; the coordinates are a choice made
 #   afterwards.
 # - A mosaic says what (scale, orientation), a heatmap says where; the sign says for or against, and is easily lost.
-# - Far more of IG's variance than of SG's lies between scales, in every way we measured it; most of IG's still lies
-#   within. The slope between scales comes mostly from the photograph, through the factor $z$.
+# - More of IG's variance than of SG's lies between scales in every way we measured it, and mostly far more; most of
+#   IG's still lies within. The slope between scales comes mostly from the photograph, through the factor $z$.
 # - A reconstruction that keeps its class proves little until it beats $|z|$, which knows no model.
 # - In our example the heatmap of the mistake looks as plausible as the others.
 #

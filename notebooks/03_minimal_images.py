@@ -94,7 +94,7 @@ book.start(chapter="03_minimal_images", profile=profile, seed=seed)
 # A wavelet transform $W$ takes the photograph $x$ apart into $N$ coefficients $z = W x$, each with a place and a scale.
 # The synthesis $S$ puts it together again, $x = S z$ ([chapter 01](01_theory.ipynb)). A **mask** $m$ gives every
 # coefficient a number between 0 (gone) and 1 (kept). Where it is 0, the baseline $x_0$ is left, which stands for
-# nothing: here 0, the mean colour of the network's inputs. With $z_0 = W x_0$, the mask leaves the image
+# nothing: here 0, a grey ([chapter 01](01_theory.ipynb)). With $z_0 = W x_0$, the mask leaves the image
 #
 # $$ x_m = x_0 + S\big(m \odot (z - z_0)\big). $$
 #
@@ -332,7 +332,7 @@ for i in shown:
         told += [gone or called[i]]
 heads = [f"{net.name} at α = {net.found.alpha[k]:g}" for net, k in views]
 caption = f"Figs. 3A and 16. Columns: the photograph; minimal images by the hinge on {', '.join(heads)}. "
-caption += "Grey is the baseline: nothing is left there."
+caption += "Grey (of another tint in each network) is the baseline: nothing is left there."
 book.figure(fig, f"Rows of photographs and minimal images. {', '.join(told)}.", caption)
 
 # %% [markdown]
@@ -345,7 +345,7 @@ for (name, weight), part in pd.concat(runs).groupby(["network", "alpha"], sort=F
     cells = (percent(part["sparsity"].median(), 1), f"{ratio.median():.2f}", of(part["kept"]), of(part["end_other"]))
     found = f"{percent(best[best > 0.01].median(), 1)} ({of(best > 0.01)})"
     rows.append((name, f"{weight:g}", *cells, found, of(part["control_own"])))
-head = ("network", "α", "coefficients gone", "score / photograph's", "class kept", "other network agrees",
+head = ("network", "α", "coefficients gone", "score ratio", "class kept", "other network agrees",
         "gone at the full score (found for)", "class kept by the |z|-largest, as many")  # fmt: skip
 book.table(head, rows, "Where the descent ended (medians over photographs):")
 
@@ -430,7 +430,7 @@ if cheaper:
 
 # %% [markdown]
 # The figure has the score in units of the photograph's, over the share of the coefficients that is *left*, one minus
-# the paper's sparsity, on a logarithmic axis, because all that matters happens beyond nine in ten. Compare the third
+# the paper's sparsity, on a logarithmic axis, because all that matters happens beyond nine in ten. Compare the dashed
 # line, which uses no gradient and no network: keep the largest coefficients.
 
 # %%
@@ -444,6 +444,7 @@ idle = torch.stack(idle).cpu() / walk.score[0, :, 0].cpu()
 # %% tags=["hide-input"]
 def front_figure():
     fig, ax = plt.subplots(figsize=(plots.WIDTH, 3.8))
+    left = min(float((1 - part["sparsity"]).clip(1e-5).min()) for part in (*relative.values(), line))
     for (title, part), mark in zip(relative.items(), "os"):
         bars = [part["score"].sub(part[f"score_{end}"]).abs() for end in ("low", "high")]
         ax.errorbar((1 - part["sparsity"]).clip(1e-5), part["score"], bars, fmt=f"{mark}-", capsize=2, label=title)
@@ -451,7 +452,7 @@ def front_figure():
         ax.annotate(f"{weight:g}", (max(x, 1e-5), y), (5, 5), textcoords="offset points", fontsize=10)
     ax.plot(shares, idle.mean(1), "x--", color="0.4", label="largest |z|, no network")
     ax.axhline(1, color="0.3", lw=0.8)
-    ax.set(xlabel="share of coefficients left", ylabel="score / photograph's", xscale="log", xlim=(1.5, 5e-6))
+    ax.set(xlabel="share of coefficients left", ylabel="score / photograph's", xscale="log", xlim=(1.5, left / 3))
     ax.grid()
     ax.legend(loc="lower left", bbox_to_anchor=(0, 1), ncols=3)
     return fig
@@ -650,13 +651,14 @@ def losses(table):
 # %% tags=["hide-input"]
 def needed(table):
     found = losses(table)
-    text = "; ".join(f"of {n} {kind} that are recognised, taking away the colour costs {grey}, level 1 {fine}, all "
-                     f"details {none}" for kind, (n, grey, fine, none) in found.items())  # fmt: skip
+    text = "; ".join(f"of {n} {kind} that are recognised, taking away the colour costs {grey}, taking away level 1 "
+                     f"costs {fine}, and all details {none}"
+                     for kind, (n, grey, fine, none) in found.items())  # fmt: skip
     text = f"All networks together: {text}. "
     (_, photo_grey, photo_fine, _), (_, grey, fine, _) = found.values()
-    less = {True: "matters less", False: "matters no less"}
-    text += f"In photographs colour {less[photo_grey < photo_fine]} than the finest level; in minimal images, of which "
-    text += f"the paper says so, it {less[grey < fine]}. "
+    less = ["matters as much as", "matters more than", "matters less than"]  # by the sign of a difference
+    text += f"In photographs colour {less[np.sign(photo_grey - photo_fine)]} the finest level; in minimal images, of "
+    text += f"which the paper says that it matters less, it {less[np.sign(grey - fine)]} it. "
     if photo_grey < photo_fine and grey > fine:
         text += "A mask that is free to choose in three channels has put colour to use. (There is little of level 1 in "
         text += "them to be lost. What they cannot spare are edges and textures altogether, as the paper says.)"
@@ -769,7 +771,7 @@ def ways(table, network):
 # %% tags=["hide-input"]
 COLUMNS = ["sparsity", "sparsity_at_score", "score", "original", "false_colour", "hallucinated", "shape"]
 COLUMNS += ["end_own", "end_other"]
-HEAD = ("mask", "gone", "gone at the full score", "score / photograph's", "false colour", "hallucinated edges", "shape")
+HEAD = ("mask", "gone", "gone at the full score", "score ratio", "false colour", "hallucinated edges", "shape")
 HEAD += ("class kept", "other network agrees")
 title = f"{first.name}, hinge at α = {alpha:g} (first three: medians, others: means):"
 book.table(HEAD, list(ways(here, first.name)), title)
@@ -790,12 +792,12 @@ text = f"Three masks minus one: false colour {colour.text} of the photograph's e
 blocks = versus(here, "hallucinated", "three masks", "one mask", first.name)
 text += f"Hallucinated edges: {blocks.text}. "
 if colour.low > 0 >= blocks.low:
-    text += "**False colours come from independent masks; blocky edges do not, one mask has as many.** "
+    text += "**False colours come from independent masks; blocky edges do not, one mask has no fewer.** "
 
 # %% tags=["hide-input"]
 text += f"Pixels minus wavelets: hallucinated edges {made.text}"
-text += f", {said[made.mean > 0]} among pixels{' (not decided)' * (made.low <= 0 <= made.high)}. Wavelets minus "
-text += f"pixels: gone at the full score {spare.text}, {said[spare.mean > 0]} among wavelets"
+text += f", {'more' if made.mean > 0 else 'fewer'} among pixels{' (not decided)' * (made.low <= 0 <= made.high)}. "
+text += f"Wavelets minus pixels: gone at the full score {spare.text}, {said[spare.mean > 0]} among wavelets"
 text += f"{' (not decided)' * (spare.low <= 0 <= spare.high)}."
 grey = [of(pick(here, "grey", network=first.name, **WAYS[way])) for way in ("three masks", "one mask")]
 text += f" Without their colour, {grey[0]} are recognised of those by three masks, {grey[1]} by one mask."
@@ -855,7 +857,7 @@ for ax, name in zip(axes.flat, names):
     ax.grid()
 axes[0, 0].set_ylabel("deletion quantile")
 axes[0, -1].legend()
-caption = "A dot is a photograph. The paper found the two quantiles to coincide: that is the line."
+caption = "A mark is a photograph, by one ranking. The paper found the two quantiles to coincide: that is the line."
 book.figure(fig, f"Scatter of deletion against insertion quantile. {'; '.join(told)}.", caption)
 
 
@@ -893,8 +895,8 @@ for name in names:
     text += f"in {of(q.near)}), and their ranks correlate by {q.rho:.2f}. "
 fewer = sum(d.high < 0 for d in lead.values())
 text += f"Insertion by WAM-IG minus by $|z|$, in points: {'; '.join(f'{n} {d.text}' for n, d in lead.items())}. "
-text += f"So WAM-IG needs fewer coefficients than $|z|$, by the interval, on {fewer} of {len(names)} networks."
-say(text)
+text += f"So WAM-IG needs fewer coefficients than $|z|$, by the interval, on {fewer or 'none'} "
+say(text + f"of the {len(names)} networks.")
 
 # %% [markdown]
 # There is no reason why the two *should* coincide. Insertion asks how many of the most important coefficients are
@@ -934,7 +936,7 @@ for title, q in (("|z|", other), ("WAM-IG", s)):
     gap = span((what["object"] - what["background"]).cpu())
     text = f"{title}: inside the box of the object {inner.text} of the photograph is left, outside {outer.text}, "
     text += f"difference {gap.text}".replace("-0.00", "0.00") + ". "
-    text += "So nearly all of the background's energy stays. " if outer.mean > 0.7 else ""
+    text += "So most of the background's energy stays. " if outer.mean > 0.7 else ""
     say(text)
 
 # %% [markdown]
@@ -1088,7 +1090,7 @@ for (name, objective, weight), part in masks.groupby(["network", "objective", "a
     found = best[best > 0.01]
     cells += (f"{percent(found.median(), 1)} ({len(found)})", of(part["end_other"]), of(part["control_own"]))
     rows.append((name, objective, f"{weight:g}", *cells))
-head = ("network", "objective", "α", "gone", "score / photograph's", "class kept", "gone at the full score",
+head = ("network", "objective", "α", "gone", "score ratio", "class kept", "gone at the full score",
         "other agrees", "|z| keeps it")  # fmt: skip
 book.table(head, rows, "All photographs, medians (in brackets: for how many a mask at the full score was found):")
 
@@ -1151,19 +1153,19 @@ high_sum = front[front["alpha_sum"] <= 100]["score"].min()
 
 # %% tags=["hide-input"]
 monotone = bool((front["sparsity"].diff().dropna() >= 0).all())
-falls = end.median() < 0.1
 steady = front[front["score"] >= 1]["sparsity"].max()
 rows = [
     ("4.2", "the objective preserves the class score", "argmin of f + α |m|",
      f"as printed: score {before:.1f} to {after:.1f}, class lost in {lost}",
      "the text is right, the sign is of the deletion game", "partly" if after < before else "reproduced"),
     ("4.2", "up to 90 % of the coefficients are zero at the original score or a better one", "90 %",
-     f"hinge, α = {alpha:g}: {per(lambda n: percent(best[n].median(), 1))}; score, {first.name}: {percent(steady, 1)}",
+     f"hinge, α = {alpha:g}: {per(lambda n: percent(best[n].median(), 1))} (a mask that never reached it counts "
+     f"as 0); score, {first.name}: {percent(steady, 1)}",
      f"score by the paper's objective up to {high:.1f} times the photograph's",
      all_or(values.median() >= 0.9 for values in best.values())),
     ("Fig. 3B", "sparsity grows with α, and the score drops to zero in the end", "a curve",
      f"{'monotone' if monotone else 'not monotone'}; at the largest α, of the original, mean "
-     f"{end.mean():.2f}, median {end.median():.2f}", first.name, all_or([monotone, falls])),
+     f"{end.mean():.2f}, median {end.median():.2f}", first.name, all_or([monotone, end.median() < 0.1])),
 ]  # fmt: skip
 
 # %% tags=["hide-input"]
@@ -1222,12 +1224,12 @@ trust = verdict_of(full if profile == "paper" or len(pick(full, "end_own", objec
 rows += [
     ("C.2", "insertion and deletion quantile coincide", "one photograph",
      f"within a factor of 2: {per(lambda n: of(q[n].twice))}; removed in reverse: {per(lambda n: of(q[n].once))}",
-     "two readings; each holds where it does in most photographs", all_or([
+     "two readings; one holds if it is so in most photographs", all_or([
          all(q[n].twice.mean() > 0.5 for n in names), all(q[n].once.mean() > 0.5 for n in names)])),
     ("Fig. 12", "22 % of the components suffice", "one photograph",
-     f"in {per(lambda n: of(q[n].both['insertion'] <= 0.22))}; median "
+     f"photographs in which they do: {per(lambda n: of(q[n].both['insertion'] <= 0.22))}; median "
      + per(lambda n: percent(q[n].share["insertion"], 1)) + ";"
-     f" by |z| in {per(lambda n: of(z[n].both['insertion'] <= 0.22))}", "|z| asks no network",
+     f" by |z|: {per(lambda n: of(z[n].both['insertion'] <= 0.22))}", "|z| asks no network",
      all_or((q[n].both["insertion"] <= 0.22).mean() >= 0.9 for n in names)),
     ("Fig. 13", "the background can be disregarded", "pictures",
      f"left by sufficient images: object {inner.text}, background {outer.text}, difference {gap.text}",

@@ -339,7 +339,7 @@ parts = ", ".join(f"{'approximation' if s == 'approx' else f'level {s}'} {100 * 
 say(
     f"Of the heatmap of all scales, {100 * on['WAM-IG']:.0f} % lies on the shape with WAM-IG and "
     f"{100 * on['WAM-SG']:.0f} % with WAM-SG; the shape fills {100 * filled:.0f} % of the cube. "
-    f"By scale, WAM-IG: {parts}."
+    f"Of the heatmap of each scale, WAM-IG: {parts}."
 )
 
 # %% tags=["hide-input"]
@@ -780,7 +780,7 @@ for axis in ("count", "energy"):
         against[axis, domain] = (*pair, ahead(axis, *pair))
 
 # %% tags=["hide-input"]
-rows = [(STEP[axis], domain, f"{one} minus {other}", signed(row))
+rows = [(STEP[axis], domain, f"{one} minus {other}", signed(row, 3))
         for (axis, domain), (one, other, row) in against.items()]  # fmt: skip
 book.table(("step", "features", "best method minus best control", "[95 %]"), rows, "Do methods beat controls?")
 wins = {axis: [d for d in METHODS if against[axis, d][2]["low"] > 0] for axis in ("count", "energy")}
@@ -801,7 +801,7 @@ say(text)
 # %% tags=["hide-input"]
 four = METHODS["voxels"]
 pairs = {(axis, w, b): ahead(axis, w, b) for axis in ("count", "energy") for w in METHODS["wavelets"] for b in four}
-rows = [(b, *(signed(pairs[axis, w, b]) for axis in ("count", "energy") for w in METHODS["wavelets"])) for b in four]
+rows = [(b, *(signed(pairs[axis, w, b], 3) for axis in ("count", "energy") for w in METHODS["wavelets"])) for b in four]
 head = ("minus", *(f"{w}, {step}" for step in STEP.values() for w in METHODS["wavelets"]))
 book.table(head, rows, "WAM minus the poster's baselines, faithfulness [95 %]:")
 

@@ -90,8 +90,8 @@ device = "cuda" if torch.cuda.is_available() else "cpu"
 #
 # **What stands in for what.** The paper compares four ResNet-50 on 1,000 images of ImageNet: trained as usual (ERM, for
 # *empirical risk minimisation*), and against an adversary in three ways: ADV (Madry et al.,
-# [2018](../book/bibliography.md)), ADV-Fast (Wong et al., 2020), ADV-Free (Shafahi et al., 2019). The package indexes
-# do not carry their weights. Two families stand in:
+# [2018](../book/bibliography.md)), ADV-Fast (Wong et al., [2020](../book/bibliography.md)), ADV-Free (Shafahi et al.,
+# [2019](../book/bibliography.md)). The package indexes do not carry their weights. Two families stand in:
 #
 # - **The CIFAR-10 family**: four small residual networks of one architecture with the same initial weights, trained for
 #   this book after those four recipes ([`python -m wam.recipes cifar10`](../book/api_training.md)). The adversary may
@@ -171,7 +171,7 @@ for group, g in groups.items():
                      percent(card.get("pgd20"))))  # fmt: skip
 rows += [(title, "missing", "–", "–", "–") for title in missing]
 head = ("network", "clean", f"PGD-20, first {pgd}", "card: clean", "card: PGD-20")
-book.table(head, rows, f"Accuracy on {len(x):,} pictures ({source}) and {len(digits):,} digits of MNIST:")
+book.table(head, rows, f"Accuracy on {len(x):,} pictures of {source} and {len(digits):,} digits of MNIST:")
 
 # %% tags=["hide-input"]
 text = "PGD-20: the share of right answers under an attack of 20 steps. The cards come with the weights of the family: "
@@ -372,7 +372,7 @@ text += f"{span(turned_ig.loc['1'])} with WAM-IG; "
 text += f"the approximation: {span(turned.loc['approx'])} and {span(turned_ig.loc['approx'])}. "
 if opposite(turned):
     text += "**With WAM-SG the robust LeNet relies more on the finest scale**, not less"
-    text += ". " if opposite(turned_ig) else "; WAM-IG goes the same way at the finest scale only. "
+    text += ". " if opposite(turned_ig) else "; WAM-IG goes the same way at the finest scale, but not at the coarsest. "
     text += "A reading, which we do not test: a digit is black and white, and an adversary of radius 0.3 can turn "
     text += "neither into the other, so a network that cuts off what is between them is safe. Its gradient is then "
     text += "left on sharp edges. A photograph has no such gap."
@@ -543,17 +543,18 @@ text = "In words, the correlations first for the family, then for the pair:\n\n"
 text += f"- **Faint noise.** The *density* of WAM-SG orders the octaves with {both(by_density[0])}; the share, as the "
 text += f"paper sums it, with {both(by_share[0])}. (Not quite 1: WAM-SG averages gradients far from the input, and "
 text += "shares are normalised for every input.)\n"
-text += f"- **Strong noise.** Over such distances a network is not linear: {both(by_density[1])} by density and "
-text += f"{both(by_share[1])} by share. The *shift* from the usual to the robust network has the direction that the "
-text += f"share of WAM-SG predicts in {agreed[0]} of {agreed[1]} cases.\n"
+text += f"- **Strong noise.** Over such distances a network is not linear: {both(by_density[1])} by the density "
+text += f"of WAM-SG and {both(by_share[1])} by its share. The *shift* from the usual to the robust network "
+text += f"has the direction that the share of WAM-SG predicts in {agreed[0]} of {agreed[1]} cases.\n"
 
 # %% tags=["hide-input"]
 shifts_agree = [same_way(kind, reading) for kind in KINDS for reading in READINGS]
 low, high, of = min(a for a, _ in shifts_agree), max(a for a, _ in shifts_agree), shifts_agree[0][1]
+agree = f"{low}" if low == high else f"{low} {'or' if high == low + 1 else 'to'} {high}"
 text += "- **Without an octave.** The share of WAM-IG orders the octaves with "
 text += f"{both(orders[KINDS[2], 'WAM-IG, share'])}, that of WAM-SG with {both(by_share[2])}, its density with "
 text += f"{both(by_density[2])}.\n\n"
-text += f"Over all tests and readings the direction of a shift agrees in {low} to {high} of {of} cases. "
+text += f"Over all tests and readings the direction of a shift agrees in {agree} of {of} cases. "
 text += "**A spectrum is good for comparing two networks.** " if 2 * low > of else "**That is no better than chance.** "
 top = max(v for reading in READINGS for v in orders[KINDS[1], reading])
 text += "Which octave breaks a given network is another question"
@@ -656,7 +657,7 @@ removal = orders[KINDS[2], "WAM-IG, share"]
 good = low == of and min(removal) > 0.5
 rows += [
     ("project page", "it needs no perturbation passes or filters", "stated",
-     f"shifts between networks agree with perturbation in {low} to {high} of {of} cases, by test and reading; "
+     f"shifts between networks agree with perturbation in {agree} of {of} cases, by test and reading; "
      f"order of the octaves: taken out, by WAM-IG {both(removal)}; strong noise, by WAM-SG {both(by_share[1])}",
      "right for comparing networks, not for the weakest octave of one",
      "reproduced" if good else "partly" if 2 * low > of else "not reproduced"),

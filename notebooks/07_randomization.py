@@ -342,7 +342,7 @@ for method in PAPER:
 # stages randomized, WAM-SG is an even grain, and WAM-IG draws the outlines of whatever is in the picture. The paper
 # calls it "no longer informative"; to the eye an outline still looks informative.
 #
-# Compare the network with its forgetful copy yourself:
+# Compare the network with its forgetful copy yourself; each is explained for the class that it predicts:
 
 # %%
 forgetful = sanity.randomize(main.model, seed)
@@ -417,13 +417,13 @@ finer = all(b.loc["random", "high"] < b.loc["intact", "low"] for b in drawn)
 
 # %% tags=["hide-input"]
 times = {state: " and ".join(f"{b.loc[state, 'mean']:.1f}" for b in drawn) for state in ("intact", "random")}
-text = f"In the two coarsest scales the gradient of a random network is {times['random']} times as dense as an even "
-text += f"spread, that of the trained network {times['intact']} times. "
+text = f"In the two coarsest scales ({' and '.join(names)}) the gradient of a random network is {times['random']} "
+text += f"times as dense as an even spread, that of the trained network {times['intact']} times. "
 text += "**So random networks have next to no preference for coarse scales here**" if flat else (
     "So random networks do differ between scales")  # fmt: skip
 text += "; training makes one. " if finer else ". "
-text += f"WAM-IG with random weights is {bias[names[0], 'WAM-IG'].loc['random', 'mean']:.1f} times as dense there, "
-text += f"which is the photographs' doing: |z| has {bias[names[0], '|z|'].loc['random', 'mean']:.1f}."
+text += f"With random weights, WAM-IG of {names[0]} is {bias[names[0], 'WAM-IG'].loc['random', 'mean']:.1f} times "
+text += f"as dense there, which is the photographs' doing: |z| has {bias[names[0], '|z|'].loc['random', 'mean']:.1f}."
 say(text)
 
 # %% [markdown]
@@ -450,8 +450,8 @@ everywhere = [found[n, "top-down"].summary(scale=None).query("method == 'WAM-IG'
 lowest = min(t[t["depth"] == t["depth"].max()]["low"].min() for t in everywhere)
 kept_within = sum(row["mean"] for row in within.values()) / len(within) / inner.loc[("WAM-IG", "all"), "mean"]
 say(
-    f"On average over the scales, WAM-IG keeps {100 * kept_within:.0f} % of its correlation within a scale. The lowest "
-    f"end of an interval, in any scale and network, is {lowest:.2f}."
+    f"On average over the scales of {key[0]}, WAM-IG keeps {100 * kept_within:.0f} % of its correlation "
+    f"within a scale. The lowest end of an interval, in any scale and network, is {lowest:.2f}."
 )
 
 # %% [markdown]
@@ -461,7 +461,7 @@ say(
 # [`explanation.path_gradient`](../book/api_explain.md) leaves the integral alone, without a pass of the network.
 
 # %% tags=["hide-input"]
-DIVIDED = ["WAM-IG", "WAM-IG without z", "WAM-SG", "integrated gradients", "integrated gradients without x"]
+DIVIDED = ["WAM-SG", "WAM-IG", "WAM-IG without z", "integrated gradients without x", "integrated gradients"]
 fig, alt = fall(found[key], DIVIDED, limits=(-0.1, 1.05), height=4.6)
 book.figure(fig, alt, f"{key[0]}, from the output: WAM-IG and integrated gradients with and without their factor.")
 

@@ -40,8 +40,9 @@ if "google.colab" in sys.modules:  # install what is missing; torch and numpy st
 # domain are more faithful than explanations in pixels.
 #
 # This chapter repeats the measurement, and then measures the measurement. In short: WAM-IG, the variant with integrated
-# gradients, leads the methods of the paper by either of two protocols, as the paper says. But in its own domain,
-# rankings that never saw a network come close to it or equal it, and so this lead is in large part the domain's.
+# gradients, is the most faithful of the paper's methods by either of two protocols; in the paper it is that or WAM-SG.
+# But in its own domain, rankings that never saw a network come close to it or equal it, and so this lead is in large
+# part the domain's.
 #
 # Three things you will see:
 #
@@ -95,7 +96,7 @@ book.start(chapter="08_evaluation", profile=profile, seed=seed)
 # features an attribution $\gamma$. Features are pixels, or the coefficients $z = W x$ of a wavelet transform $W$, per
 # colour channel. Take the features in $K$ steps, those with the largest $|\gamma|$ first. Let $u_k$ be those that are
 # taken after step $k$, and $-u_k$ the others. A feature that is absent has the value it has in the baseline $x_0$; here
-# $x_0 = 0$, which is the mean colour of the network's inputs. Then there are two things to do (numbers of equations are
+# $x_0 = 0$, which is a grey ([chapter 01](01_theory.ipynb)). Then there are two things to do (numbers of equations are
 # the paper's):
 #
 # $$ \mathrm{Insertion}(k) = f\big(x_{[x_{-u_k} = x_0]}\big), \tag{5} $$
@@ -172,7 +173,7 @@ book.figure(fig, alt, caption)
 
 # %% [markdown]
 # A good ranking rises early on the left and falls early on the right. To make one number of a curve, take the area
-# below it. With $\Delta_k$ the width of step $k$,
+# below it. With $\Delta_k$, the width of a step,
 #
 # $$ \begin{aligned} \mathrm{Ins} &= \sum_{k=1}^{K} \mathrm{Insertion}(k)\, \Delta_k, \cr
 #    \mathrm{Del} &= \sum_{k=1}^{K} \mathrm{Deletion}(k)\, \Delta_k \end{aligned} \tag{7} $$
@@ -335,7 +336,7 @@ say(text)
 # ## Table 1: faithfulness
 #
 # Rows are the paper's methods. Its table gives means without intervals. Ours have them, and with few photographs they
-# are wide.
+# are wide. Photographs that a network misclassifies are left out.
 
 # %% tags=["hide-input"]
 COLUMN = {"efficientnet_lite0": "EfficientNet", "mobilenet_v2": "Mean", "resnet18": "ResNet"}
@@ -454,8 +455,8 @@ text = "The order of the paper's table is that of the **released** conventions m
 say(f"{text if clear else 'Neither protocol is clearly closer to the order of the table'}: {'; '.join(told)}.")
 
 # %% [markdown]
-# The sizes are not the paper's: ours are mostly larger, for GradCAM by more than for WAM. Networks, photographs and
-# numbers of steps differ, and we do not know which of them matters.
+# The sizes are not the paper's: ours are mostly larger, and as a multiple of the paper's more so for GradCAM than for
+# WAM. Networks, photographs and numbers of steps differ, and we do not know which of them matters.
 #
 # "WAM for 2D signals outperforms competing baselines according to the Faithfulness metric" (section 4.1). To test that,
 # we compare each WAM method with the pixel method that did best, on the same photographs. (Picking the best of six
@@ -561,7 +562,7 @@ for protocol in ("released", "equations"):
             other = f"{control}, {method[-2:]}" if control == "randomized network" else control
             found = paired(method, other, "faithfulness", protocol)
             beats |= {(protocol, name, method, control): found.loc[name] for name in names}
-            rows.append((protocol, f"{method} minus {other}", *(span(found.loc[name]) for name in names)))
+            rows.append((protocol, f"{method} minus {other}", *(span(found.loc[name], 3) for name in names)))
 book.table(("protocol", "difference in faithfulness", *names), rows, "The same photographs, paired:")
 
 
@@ -604,13 +605,14 @@ text += f"{reach['randomized network, IG', 'equations']} and {reach['randomized 
 
 # %% tags=["hide-input"]
 both = [(p, n) for p in ("released", "equations") for n in names]
+text += f"Of {len(both)} comparisons with a control, by the interval: "
 for method in WAM:
     parts = []
     for control in ("|z|", "coarse first"):
         signs = [beats[p, n, method, control] for p, n in both]
         above, below = sum(row["low"] > 0 for row in signs), sum(row["high"] < 0 for row in signs)
-        parts.append(f"ahead of {control} in {above} and behind it in {below}")
-    text += f"By the interval, of {len(both)} comparisons, {method} is {', '.join(parts)}. "
+        parts.append(f"ahead of {control} in {above or 'none'} and behind it in {below or 'none'}")
+    text += f"{method} is {', '.join(parts)}{'; ' if method != WAM[-1] else '. '}"
 text += f"|z| itself is ahead of the best pixel method, which does know the network, in {cheap} of {len(idle)}."
 say(text)
 
@@ -637,8 +639,9 @@ for protocol, title in (("equations", "number"), ("energy", "energy")):
     for name in names:
         part = axis[protocol][axis[protocol]["model"] == name].set_index("method")
         orders[title, name] = part.loc[trio, "mean"].sort_values(ascending=False).index.tolist()
-        rows.append((title, name, *(span(part.loc[method]) for method in trio), " > ".join(orders[title, name])))
-book.table(("steps of equal", "network", *trio, "order"), rows, "Faithfulness by the equations, on both axes:")
+        rows.append((title, name, *(span(part.loc[method]) for method in trio)))
+book.table(("steps of equal", "network", *trio), rows, "Faithfulness by the equations, on both axes:")
+say("; ".join(f"by {title}, {name}: {' > '.join(order)}" for (title, name), order in orders.items()).capitalize() + ".")
 known = {key: [m for m in order if m != "random"] for key, order in orders.items()}
 turned = [name for name in names if known["energy", name] == known["number", name][::-1]]
 say(f"Without *random*, the order is exactly reversed on **{len(turned)} of {len(names)}** networks.")
@@ -692,7 +695,7 @@ book.figure(fig, f"Dot plot of paired differences, a panel per network. {spoken(
 rows = []
 for (protocol, method), part in beyond.items():
     part = part.set_index("model")
-    rows.append((protocol, method, *(span(part.loc[name]) for name in names)))
+    rows.append((protocol, method, *(span(part.loc[name], 3) for name in names)))
 book.table(("protocol", "method", *names), rows, "WAM minus WAM permuted within bins of equal |z|:")
 
 # %% tags=["hide-input"]
@@ -736,7 +739,7 @@ book.table(("method", *map(", ".join, columns)), rows, "Mean rank by faithfulnes
 # - *signed*: features are ranked by $\gamma$, not by $|\gamma|$; evidence against the class comes last;
 # - *one mask*: $|\gamma|$ is summed over the colour channels, which then share one mask;
 # - *channels averaged first*: the same, but $\gamma$ is averaged over the channels *before* the absolute value;
-# - *black*, *blurred*: what an absent feature looks like, in place of the mean colour;
+# - *black*, *blurred*: what an absent feature looks like, in place of the grey;
 # - *released maps*: WAM's attributions as the released code makes them, every band divided by its largest value, over
 #   the one photograph or over the batch.
 
@@ -941,7 +944,7 @@ for name in names:
         parts = [part.set_index(["model", "method"]) for part in parts]
         for method in methods:
             cells = [span(part.loc[name, method], 3) if (name, method) in part.index else "–" for part in parts]
-            rows.append((where, method, *cells))
+            rows.append((where, "|x|" if (where, method) == ("pixel", "|z|") else method, *cells))
     head = ("domain", "ranking", "released, (ρ + p) / 2", "equations, ρ")
     book.table(head, rows, f"$\\mu$-fidelity of methods and controls: **{name}**")
 
@@ -957,9 +960,9 @@ for name in names:
 plain_mu = measured("mu-fidelity", "equations", [*METHODS, "random"])
 clear = plain_mu[(plain_mu["low"] > 0) & (plain_mu["method"] != "random")]
 text = f"Printed for a random ranking of coefficients: {'; '.join(told)}. Of {len(names) * len(METHODS)} values of "
-text += f"methods, {len(near)} have an interval that contains 0.25. By the equations, where the number is a "
-text += f"correlation, {len(clear)} of {len(names) * len(METHODS)} are above zero by the interval, the largest mean is "
-text += f"{plain_mu['mean'].max():.2f}."
+text += f"methods, {len(near)} have an interval that contains 0.25, before rounding. By the equations, where "
+text += f"the number is a correlation, {len(clear)} of {len(names) * len(METHODS)} are above zero by the interval, "
+text += f"the largest mean is {plain_mu['mean'].max():.2f}."
 say(text)
 
 # %% [markdown]
@@ -992,25 +995,28 @@ exact = [row["low"] <= 0 <= row["high"] for row in told["released"]]
 close = max(abs(row["mean"]) for row in told["released"]) < 0.1
 text = "**Yes.** " if all(exact) else "**Nearly.** " if close else "**No.** "
 text += f"By the equations the difference is {', '.join(span(row) for row in told['equations'])}, as released "
-text += f"{', '.join(span(row, 3) for row in told['released'])}: zero by the interval on {sum(exact)} of {len(exact)} "
-text += "networks."
+text += f"{', '.join(span(row, 3) for row in told['released'])}. "
+text += f"The interval contains zero on {sum(exact) or 'none'} of the {len(exact)} networks."
 
 # %% tags=["hide-input"]
-single = ", ".join(f"*{t}* {signed(v)}" for t, v in scores["Integrated Gradients"].items() if "maps" not in t)
+found = scores["Integrated Gradients"]
+single = ", ".join(f"*{t}* {signed(v)}" for t, v in found[shift.index].items() if "maps" not in t)
 pixels = summed(ig).attributions.bands[0, "pixel"]
 turns = float((pixels[..., 1:] * pixels[..., :-1] < 0).double().mean())
 alone = scores.loc[shift.index, "Integrated Gradients"].abs()
 culprits = ", ".join(f"*{title}*" for title in alone.index[alone < 0.05]) or "none"
-text += f" One convention at a time, on {on_few} and {names[0]}, from the table above: {single}. "
+text += f" One convention at a time, on {on_few} and {names[0]}, from the table above: {single}; with none of them "
+text += f"{signed(found['the equations'])}, with all {signed(found[LAST[0]])}. "
 text += f"What alone brings it within 0.05 of zero: {culprits}. The signs of neighbouring pixels differ in "
 text += f"{100 * turns:.0f} % of the pairs (50 % would be chance)."
 say(text)
 
 # %% [markdown]
 # So it is the **baseline** more than the sign. Integrated gradients explain the difference to *their* baseline, the
-# mean colour. The released curves fade to *black* instead: pixels that matter on the way from grey, the dark ones above
-# all, are there already or still. (The sign could do the same: neighbouring pixels often differ in sign, so that the
-# first half of a signed ranking is a fine mesh of pixels, and the second half another.)
+# grey. The released curves fade to *black* instead: pixels that matter on the way from grey, the dark ones above
+# all, are there already or still. (The sign might have done it: if neighbouring pixels differed in sign, the first half
+# of a signed ranking would be a fine mesh of pixels, and the second half another. *Signed* in the list above is what it
+# does alone.)
 #
 # ## What we would do
 #
@@ -1039,7 +1045,7 @@ advice += [
     "**Pair, and give intervals.** The median interval of Table 1 is "
     f"{width:.2f} wide here; differences on the same photographs are what decides.",
     "**State the protocol**: sign, channels, baseline, rescaling, area. "
-    f"One of them alone changed {unstable.iloc[0]} of {pairs} orders, all together {swapped[LAST[0]]}.",
+    f"One of them alone turned {unstable.iloc[0]} of {pairs} pairs round, all together {swapped[LAST[0]]}.",
     "**Never average a p-value into a score**, and show what chance would give. "
     f"Here chance gives {across({name: row['mean'] for name, row in chance.items()})}.",
     "**Test a ranking against the absent state that it explains**: the baseline of the curves is that of the "
@@ -1146,7 +1152,7 @@ rows += [
      "controls that the paper does not have",
      "reproduced" if all(network) else "partly" if any(network) else "not reproduced"),
     ("A.2", "ResNet, ConvNeXt, EfficientNet, DeiT; 1,000 images", "four networks", f"{', '.join(names)}; "
-     f"{len(images) // len(names)} images each", "stand-ins",
+     f"{len(images) // len(names)} images each, without those misclassified", "stand-ins",
      "not testable here" if profile == "embedded" else "partly"),
 ]  # fmt: skip
 columns = ("where", "what", "paper", "here", "difference", "verdict")

@@ -152,7 +152,7 @@ if e.completeness_gap is not None:
 say(lines)
 
 # %% [markdown]
-# One input proves nothing, in either direction. Chapter 08 does this over twenty photographs, with intervals.
+# One input proves nothing, in either direction. Chapter 08 does this over about twenty photographs, with intervals.
 # [Chapter 07](07_randomization.ipynb) asks a third question, the hardest: does the explanation change when the network
 # forgets what it learned?
 #

@@ -144,7 +144,7 @@ def executed(tmp_path):
 
 def test_performance_shows_every_number_of_the_results(executed):
     text = performance.page(ROOT / "benchmarks" / "results", executed)
-    assert "| [01 A chapter](../notebooks/01_one) | 1 min 20 s | paper | 2026-02-03 |" in text
+    assert "| [01 A chapter](../notebooks/01_one) | 1 min 20 s | paper | 2026‑02‑03 |" in text
     assert "Together 1 min 20 s" in text and "No GPU was measured" in text
     for path in (ROOT / "benchmarks" / "results").glob("*.json"):
         result = json.loads(path.read_text())

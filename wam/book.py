@@ -37,7 +37,8 @@ from wam.checks import choice
 VERDICTS = ("reproduced", "partly", "not reproduced", "not testable here")
 """What a row of the ledger may say about a claim of the paper."""
 
-_NUMBER = re.compile(r"\[[-+\d.]+, [-+\d.]+\]|[-+]?\d[\d.,]*(?:e[-+]?\d+ %|e[-+]?\d+| %)")
+_UNITS = "(?:%|dB|ms|Hz|kHz|s|MB)(?!\\w)"
+_NUMBER = re.compile(rf"\[[-+\d.]+, [-+\d.]+\]|\d+ (?:of|×) \d+|[-+]?\d[\d.,]*(?:e[-+]?\d+ %|e[-+]?\d+| {_UNITS})")
 
 DPI = 160
 """Pixels per inch of the figures on a page: about twice what a page shows, so that text is crisp."""
@@ -128,7 +129,7 @@ def slider(
 
 def framed(content: str, caption: str | None, attributes: str = "") -> str:
     """``content`` as an HTML figure with its caption."""
-    below = f'<figcaption style="margin-top:.4em">{escape(caption)}</figcaption>' if caption else ""
+    below = f'<figcaption style="margin-top:.4em">{escape(_whole(caption))}</figcaption>' if caption else ""
     return f'<figure {attributes}style="margin:1em 0;max-width:660px">{content}{below}</figure>'
 
 
@@ -151,7 +152,7 @@ def img(fig: Figure, alt: str, shown: bool = True) -> str:
 
 def say(text: str) -> None:
     """Show a sentence of Markdown that holds numbers of the run."""
-    display(Markdown(text))
+    display(Markdown(_whole(text)))
 
 
 def span(row: Mapping[str, float], digits: int = 2, sign: str = "", scale: float = 1.0) -> str:
@@ -159,10 +160,10 @@ def span(row: Mapping[str, float], digits: int = 2, sign: str = "", scale: float
 
     >>> from wam.book import span
     >>> span({"mean": 0.123, "low": -0.001, "high": 0.25}), span({"mean": 0.1, "low": 0, "high": 0.2}, 0, "+", 100)
-    ('0.12 [0.00, 0.25]', '+10 [+0, +20]')
+    ('0.12 [0.00, 0.25]', '+10 [0, +20]')
     """
     values = (round(scale * float(row[name]), digits) + 0.0 for name in ("mean", "low", "high"))
-    mean, low, high = (f"{value:{sign}.{digits}f}" for value in values)
+    mean, low, high = (f"{value:{sign if value else ''}.{digits}f}" for value in values)
     return f"{mean} [{low}, {high}]"
 
 
@@ -202,7 +203,7 @@ def table(head: Sequence[Any], rows: Sequence[Sequence[Any]], title: str | None 
         if len(row) != len(head):
             raise ValueError(f"{len(row)} cells for {len(head)} columns: {row}")
     if title:
-        display(Markdown(title))
+        say(title)
     display(HTML(_rows(head, rows, "table")))
 
 
@@ -217,9 +218,15 @@ def _rows(head: Sequence[Any], rows: Sequence[Sequence[Any]], kind: str) -> str:
     return f'<div style="overflow-x:auto">{table}</div>'
 
 
+def _whole(text: str) -> str:
+    """``text`` with no line break between a number and its unit."""
+    return re.sub(rf"(?<=\d) (?={_UNITS})", "\N{NO-BREAK SPACE}", text)
+
+
 def _unbroken(value: Any) -> str:
     """A cell in HTML, in which no line breaks inside of an interval, or between a number and its unit."""
-    return _NUMBER.sub(r'<span style="white-space:nowrap">\g<0></span>', escape(_text(value)))
+    whole = _NUMBER.sub(r'<span style="white-space:nowrap">\g<0></span>', escape(_text(value)))
+    return re.sub(r"(?<=\w)_(?=\w)", "_<wbr>", whole)  # names of networks may break
 
 
 def record(where: str, claim: str, paper: Any, here: Any, verdict: str, difference: Any = None) -> None:

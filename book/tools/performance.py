@@ -66,7 +66,8 @@ def _chapters(executed: Mapping[Path, Mapping[str, Any]]) -> list[str]:
         title = _heading(next(path for path in executed if path.stem == name), executed)
         time = duration(known[name]) if name in known else "–"
         profile = (run.get("parameters") or {}).get("profile", PROFILES[0])
-        rows.append([f"[{title}](../notebooks/{name})", time, profile, (run.get("start_time") or "–")[:10]])
+        date = (run.get("start_time") or "–")[:10].replace("-", "\N{NON-BREAKING HYPHEN}")
+        rows.append([f"[{title}](../notebooks/{name})", time, profile, date])
     total = (
         f"Together {duration(sum(known.values()))}, less where two ran side by side; building the pages comes on top."
     )
