@@ -1180,7 +1180,7 @@ rows += [
      f"{low:.1f} times the original", "two readings of the norm", all_or([low < 0.5, high_sum < 0.5])),
     ("Fig. 11, C.2", "first the background goes, then the colours, then the shape", "pictures",
      "powers of ten of α: " + "; ".join(f"{title} {gap.text}" for title, gap in order.items()),
-     "negative: so", all_or(gap.high < 0 for gap in order.values())),
+     "negative: it is so", all_or(gap.high < 0 for gap in order.values())),
     ("C.4, Fig. 16", "colour matters less than texture and edges", "pictures",
      f"no longer recognised without colour, without level 1, without details: {tint}", "all networks together",
      all_or(x for _, grey, fine, none in tolls.values() for x in (grey < fine, grey < none))),

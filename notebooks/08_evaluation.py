@@ -641,7 +641,7 @@ for protocol, title in (("equations", "number"), ("energy", "energy")):
         orders[title, name] = part.loc[trio, "mean"].sort_values(ascending=False).index.tolist()
         rows.append((title, name, *(span(part.loc[method]) for method in trio)))
 book.table(("steps of equal", "network", *trio), rows, "Faithfulness by the equations, on both axes:")
-say("; ".join(f"by {title}, {name}: {' > '.join(order)}" for (title, name), order in orders.items()).capitalize() + ".")
+say("In order, " + "; ".join(f"by {by}, {name}: {' > '.join(order)}" for (by, name), order in orders.items()) + ".")
 known = {key: [m for m in order if m != "random"] for key, order in orders.items()}
 turned = [name for name in names if known["energy", name] == known["number", name][::-1]]
 say(f"Without *random*, the order is exactly reversed on **{len(turned)} of {len(names)}** networks.")

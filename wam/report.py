@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import os
 import platform
-import textwrap
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -210,7 +209,7 @@ class Report:
             total = sum(scale["signed_sum"] for scale in self.scales)
             hint = "; more steps make it smaller" if gap > 0.1 * abs(rise) else ""
             lines.append(f"sum {total:+.3f}, rise of the score from the baseline {rise:+.3f}: a gap of {gap:.3f}{hint}")
-        return "\n".join(textwrap.fill(line, 80, subsequent_indent="  ") for line in lines)
+        return "\n".join(lines)
 
 
 def explain(
