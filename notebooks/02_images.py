@@ -561,9 +561,9 @@ told = ", ".join(f"{legend} **{slope:.{0 if slope > 9.95 else 1}f}**" for legend
 say(f"A coefficient of the approximation against one of level 1, how many times as important: {told}.")
 
 # %% [markdown]
-# The gradient is rather flat: a coefficient of a coarse scale matters about twice as much as one of a fine scale, and
-# averaging along the path leaves it so. The photograph is steep: the magnitude of its coefficients falls from level to
-# level, as is usual in natural images, and the factor $z$ hands this slope to the explanation.
+# The gradient is rather flat: a coefficient of a coarse scale matters more than one of a fine scale only by the small
+# factors above, and averaging along the path leaves it so. The photograph is steep: the magnitude of its coefficients
+# falls from level to level, as is usual in natural images, and the factor $z$ hands this slope to the explanation.
 #
 # So the paper's statement is right, and it is mostly a statement about **photographs**. *Raw gradient times $z$* shows
 # it as well as IG does, and by $\eta^2$ the coefficients $|z|$ alone, without any network, show more of it than

@@ -138,7 +138,7 @@ def test_files_that_cannot_be_explained(here, capsys):
 def test_settings_that_are_impossible(here, capsys):
     mine = ["explain", "photo.png", "--model", "mine.py:network", "--out", "out"]
     for arguments, said in [
-        (["--wavelet", "db44"], "unknown discrete wavelet 'db44'; did you mean db4"),
+        (["--wavelet", "db44"], "unknown discrete wavelet 'db44'; did you mean 'db4'"),
         (["--levels", "9"], "9 levels of haar do not fit"),
         (["--target", "clas 1"], "there is no class 'clas 1'; did you mean 'class 1'"),
         (["--target", "4"], "there is no class 4: the model has classes 0 to 3"),

@@ -137,7 +137,7 @@ def test_settings_that_do_not_fit_run_no_model_and_are_explained(digits):
     assert "8 levels of haar do not fit" in alert(e) and "at most 4 do" in alert(e) and not e.picture.value
     e.controls["levels"].value = 2
     e.controls["wavelet"].value = "db22<"
-    assert alert(e).startswith("unknown discrete wavelet 'db22&lt;'; did you mean db2") and not e.picture.value
+    assert alert(e).startswith("unknown discrete wavelet 'db22&lt;'; did you mean 'db22'") and not e.picture.value
     e.controls["wavelet"].value = " db2 "
     assert not alert(e) and alts(e) and not seen
 

@@ -166,7 +166,7 @@ def test_transforms_ignore_autocast():
         (lambda: wam.Wavelet("haar", 1, 2, mode="mirror"), "unknown boundary mode 'mirror'.*reflect"),
         (lambda: wam.Wavelet("haar", 0, 2), "levels must be an integer of at least 1, got 0"),
         (lambda: wam.Wavelet("haar", 1, 4), "ndim must be 1, 2 or 3, got 4"),
-        (lambda: wam.Wavelet("DB4", 1, 2), "did you mean db4"),
+        (lambda: wam.Wavelet("DB4", 1, 2), "did you mean 'db4'"),
         (lambda: wam.Wavelet("morlet", 1, 2), "see pywt.wavelist"),
         (lambda: wam.Wavelet("haar", True, 2), "got True"),
         (lambda: wam.Wavelet("haar", 1, 2.0), "ndim must be an integer.*2.0"),

@@ -173,7 +173,7 @@ def test_what_cannot_be_explained(photograph, volume):
     model, image, _ = photograph
     with pytest.raises(ValueError, match="unknown method 'integrated_gradient'; did you mean 'integrated_gradients'"):
         report.explain(model, image, "integrated_gradient")
-    with pytest.raises(ValueError, match="unknown discrete wavelet 'db44'; did you mean db4"):
+    with pytest.raises(ValueError, match="unknown discrete wavelet 'db44'; did you mean 'db4'"):
         report.explain(model, image, wavelet="db44")
     for top in (0, 1.1, -1):
         with pytest.raises(ValueError, match="above 0 and at most 1"):

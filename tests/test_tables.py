@@ -359,7 +359,7 @@ def test_help_names_every_option(capsys):
     "arguments, message",
     [
         (["--models", "mobilenet"], "error: unknown model 'mobilenet'. Did you mean 'mobilenet_v2'"),
-        (["--wavelet", "harr"], "error: unknown discrete wavelet 'harr'; did you mean haar"),
+        (["--wavelet", "harr"], "error: unknown discrete wavelet 'harr'; did you mean 'haar'"),
         (["--levels", "9"], "error: 9 levels of haar do not fit"),
         (["--device", "abacus"], "error: device 'abacus' cannot be used: "),
         (["--n", "21"], "error: n = 21 images asked for: there are 20"),

@@ -7,7 +7,6 @@ The adjoint is all that attribution needs: by the chain rule the gradient with r
 
 from __future__ import annotations
 
-import difflib
 import warnings
 from abc import ABC, abstractmethod
 from collections.abc import Mapping
@@ -23,6 +22,7 @@ from torch.nn.functional import conv1d, conv2d, conv3d
 
 from wam.checks import choice, positive
 from wam.coefficients import Band, Coefficients
+from wam.names import near
 from wam.precision import full_precision
 
 MODES = get_args(ptwt.constants.BoundaryMode)
@@ -130,8 +130,7 @@ class Wavelet(Frame):
     def __post_init__(self) -> None:
         known = pywt.wavelist(kind="discrete")
         if self.name not in known:
-            near = difflib.get_close_matches(str(self.name).lower(), known, n=4, cutoff=0.5)
-            hint = f"did you mean {', '.join(near)}?" if near else 'see pywt.wavelist(kind="discrete")'
+            hint = near(str(self.name).lower(), known, n=4) or 'see pywt.wavelist(kind="discrete")'
             raise ValueError(f"unknown discrete wavelet {self.name!r}; {hint}")
         choice(self.mode, MODES, "boundary mode")
         for field in ("levels", "ndim"):
