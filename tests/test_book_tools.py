@@ -130,6 +130,8 @@ def test_smoke_copies_carry_the_small_parameters(book):
         ('<link rel="canonical" href="https://a.example/">', None),
         ("<script>const a = 1; const b = 2</script>", None),
         ("<script>const a = 1; const b = 2</script><script>const b = 2</script>", "declared twice"),
+        (f"<code>PosixPath('{Path.cwd()}/wam')</code>", f"a folder of the machine that built it: {Path.cwd()}"),
+        (f"<code>https://a.example{Path.cwd()}/wam</code>", None),
     ],
 )
 def test_page_guard(html, fault):

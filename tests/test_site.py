@@ -27,9 +27,14 @@ NAMED = os.environ.get("WAM_BROWSER", "")
 NAMES = ("chromium", "chromium-browser", "google-chrome", "google-chrome-stable")
 FLAGS = ("--autoplay-policy=no-user-gesture-required", "--mute-audio", "--disable-background-networking")
 
-WIDE = """() => [...document.querySelectorAll('body *')]
-    .filter(e => e.getBoundingClientRect().right > document.documentElement.clientWidth + 1)
-    .slice(0, 3).map(e => e.outerHTML.slice(0, 90)).join(' ... ')"""
+# what sticks out itself: not what scrolls or is cut inside of something that fits
+WIDE = """() => {
+    const cuts = e => getComputedStyle(e).overflowX !== 'visible';
+    const inside = e => e && e !== document.body && (cuts(e) || inside(e.parentElement));
+    return [...document.querySelectorAll('body *')]
+        .filter(e => e.getBoundingClientRect().right > document.documentElement.clientWidth + 1)
+        .filter(e => !inside(e.parentElement)).slice(-3).map(e => e.outerHTML.slice(0, 90)).join(' ... ');
+}"""
 # Contrast takes axe minutes on a long page. It depends on colours and sizes alone: two elements of each look are tried.
 LOOKS = """() => {
     const seen = {}, clear = e => /^(transparent|rgba\\(.*, 0\\))$/.test(getComputedStyle(e).backgroundColor);
@@ -168,6 +173,10 @@ def inspect(browser, address: str, width: int) -> list[str]:
     [
         ("<p>Nothing is wrong.</p>", None),
         ('<div style="width:2000px">wide</div>', "px wide in 1280: <div"),
+        (
+            '<div style="overflow-x:auto" tabindex="0"><p style="width:3000px">in</p></div><b>' + "wide" * 999 + "</b>",
+            "px wide in 1280: <b>",
+        ),
         ("<script>console.error('lost')</script>", "console: lost"),
         ("<script>lost()</script>", "script error: lost is not defined"),
         ('<img src="none.png" alt="Noise">', "status 404"),

@@ -12,7 +12,10 @@ from wam import benchmark
 from wam.checks import choice
 
 RESULTS = Path(__file__).parent / "results"
-"""The folder of them."""
+"""The folder of them.
+
+:meta hide-value:
+"""
 
 
 def paper(table: int | str) -> pd.DataFrame:

@@ -21,6 +21,7 @@ MEDIA = "img, audio, video, source, [data-src]"
 SHARED = "link[rel=stylesheet], script"
 # a file name, which Sphinx puts in where a figure has no alternative, describes nothing
 FILE_SUFFIXES = (".png", ".jpg", ".jpeg", ".svg", ".gif", ".webp")
+HERE = [rf"(?<![\w.-]){re.escape(str(folder))}\b" for folder in (Path.cwd(), Path.home()) if folder.name]
 
 
 def faults(page: BeautifulSoup) -> list[str]:
@@ -41,6 +42,9 @@ def faults(page: BeautifulSoup) -> list[str]:
     names = Counter(name for s in scripts for name in re.findall(r"(?:^|;)\s*const\s+(\w+)", s.text))
     found += [f"script loaded twice: {name}" for name, count in files.items() if count > 1]
     found += [f"constant declared twice, a script error: {name}" for name, count in names.items() if count > 1]
+    text = str(page)
+    here = {match.group() for pattern in HERE for match in re.finditer(pattern, text)}
+    found += [f"names a folder of the machine that built it: {folder}" for folder in sorted(here)]
     ids = Counter(element["id"] for element in page.find_all(id=True))
     return found + [f"id given twice: {name}" for name, count in ids.items() if count > 1]
 
