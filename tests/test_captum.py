@@ -11,7 +11,8 @@ from captum.metrics import infidelity, sensitivity_max
 from torch import nn
 
 import wam
-from wam.captum import METHODS, WaveletAttribution
+from wam.captum import WaveletAttribution
+from wam.methods import METHODS
 
 HAAR = wam.Wavelet("haar", levels=2, ndim=2)
 FRAMES = [HAAR, wam.Wavelet("db4", levels=1, ndim=2), wam.Fourier(levels=3, ndim=2), wam.Pixel()]

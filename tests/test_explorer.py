@@ -17,9 +17,10 @@ from PIL import Image
 
 import wam
 from test_book import Page
-from wam import attribution, book, data, explorer, inputs, models, source
+from wam import attribution, book, data, explorer, inputs, models, source, words
 from wam.clips import Clip
-from wam.explorer import METHODS, SHARES, explore
+from wam.explorer import SHARES, explore
+from wam.methods import METHODS
 
 SOUND = "yamnet"
 
@@ -72,7 +73,8 @@ def test_one_gradient_serves_every_wavelet_level_and_share(digits):
     for method, cost in zip(METHODS, (0, 6, 1)):
         seen.clear()
         e.controls["method"].value = method
-        assert len(seen) == cost and e.bar.value == e.bar.max == (cost or 7) and f"{method}, db2" in alts(e)[0]
+        assert len(seen) == cost and e.bar.value == e.bar.max == (cost or 7)
+        assert f"{words.method(method)}, db2" in alts(e)[0]
     seen.clear()
     e.controls["example"].value = 2
     e.controls["model"].value = 1
@@ -87,9 +89,10 @@ def test_one_gradient_serves_every_wavelet_level_and_share(digits):
 def test_explains_as_the_package_does(digits, method):
     (network,), _ = counted("digits3d")
     _, found, x = source.Source(network, digits, 4).explained(0, 1, "db2", 2, method)
-    options = {"integrated gradients": {"steps": 4}, "SmoothGrad": {"samples": 4}, "saliency": {}}[method]
-    function = getattr(attribution, method.lower().replace(" ", "_"))
-    direct = function(network, network.prepare(digits[1:2]), frame=wam.Wavelet("db2", 2, 3), **options)
+    options = {"integrated_gradients": {"steps": 4}, "smoothgrad": {"samples": 4}, "saliency": {}}[method]
+    direct = getattr(attribution, method)(
+        network, network.prepare(digits[1:2]), frame=wam.Wavelet("db2", 2, 3), **options
+    )
     assert (
         torch.allclose(found.attributions.pack()[0], direct.attributions.pack()[0], atol=1e-5)
         and found.target == direct.target
@@ -125,7 +128,7 @@ def test_sounds_have_players_of_one_level(clips):
     assert [p["aria-label"].partition(",")[0] for p in players] == ["the sound", "top 10 %"]
     assert len({p["aria-label"].partition(",")[2] for p in players}) == 1, "of the same RMS"
     assert "sym8, 3 levels" in alts(e)[0] and "lines around parts" in alts(e)[0]
-    _, found, _ = source.Source(network, clips, 2).explained(0, 0, "sym8", 3, "integrated gradients")
+    _, found, _ = source.Source(network, clips, 2).explained(0, 0, "sym8", 3, "integrated_gradients")
     assert found.settings["nodes"] == "geometric"
 
 
@@ -177,7 +180,7 @@ def test_quick_changes_run_one_explanation_the_last(digits):
 
     asyncio.run(drag())
     assert len(seen) == 5 == e.bar.value == e.bar.max and "top 40 %" in alts(e)[0]
-    _, direct, _ = e._source.explained(0, 3, "haar", 2, METHODS[0])
+    _, direct, _ = e._source.explained(0, 3, "haar", 2, "integrated_gradients")
     assert len(seen) == 5 and f"Score {direct.score.item():.2f}" in alts(e)[0]
 
 
@@ -269,12 +272,12 @@ def test_a_photograph_and_a_recording_of_your_own(clips, tmp_path):
     (network, listener), seen = counted("lenet5", SOUND)
     e = explore(network, data.mnist("test", 1), wavelets=["haar"], levels=2, evaluations=1)
     upload(e, "photograph.png", png())
-    assert alts(e) and e._source.explained(0, 1, "haar", 2, METHODS[0])[2].shape == (1, 1, 28, 28)
+    assert alts(e) and e._source.explained(0, 1, "haar", 2, "integrated_gradients")[2].shape == (1, 1, 28, 28)
     e = explore(listener, clips, evaluations=1)
     stereo = Clip(torch.stack([torch.sin(torch.arange(22050 * 3) * 0.1)] * 2) / 2, 22050)
     upload(e, "tone.wav", stereo.write(tmp_path / "tone.wav").read_bytes())
     assert alts(e) and e.controls["example"].label == "tone.wav"
-    _, _, x = e._source.explained(0, 2, "haar", 1, METHODS[0])
+    _, _, x = e._source.explained(0, 2, "haar", 1, "integrated_gradients")
     assert x.shape == (1, 1, 48000), "mono, at the rate of the model"
 
 
@@ -290,7 +293,7 @@ def shown(monkeypatch):
     "vary, positions",
     [
         ("share kept", ["top 1 %", "top 10 %", "top 30 %"]),
-        ("method", list(METHODS)),
+        ("method", [words.method(name) for name in METHODS]),
         ("levels", ["1 level", "2 levels"]),
         ("wavelet", ["haar", "db2"]),
         ("example", ["7", "2", "1", "0"]),

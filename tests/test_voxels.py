@@ -12,7 +12,7 @@ from matplotlib.collections import PolyCollection
 from matplotlib.figure import Figure
 
 import wam
-from wam import cubes, voxels
+from wam import cubes, voxels, words
 from wam.coefficients import Coefficients
 
 HAAR = wam.Wavelet("haar", levels=2, ndim=3)
@@ -226,7 +226,7 @@ def test_explanation_shows_the_panels_of_the_paper(digit):
     on = 100 * (heat[shape].sum() / heat.sum()).item()
     assert f"; {on:.0f} % of it lies on the shape, {100 * 81 / 1080:.1f} % of the volume." in alt
     assert alt.endswith("Coarse is approximation, level 2; fine is level 1.")
-    assert all(wam.plots._percent(share) in alt for share in e.scale_profile()[1].tolist())
+    assert all(words.percent(share) in alt for share in e.scale_profile()[1].tolist())
     figure.canvas.draw()
     boxes = [ax.get_position() for ax in figure.axes]
     assert all(b.x0 >= 0 and b.x1 <= 1 and b.y0 >= 0 and b.y1 <= 1 for b in boxes)
@@ -386,8 +386,8 @@ def test_the_table_of_orientations_has_their_shares(digit):
         for column, key in enumerate(ORIENTATIONS):
             share = (e.attributions.bands[level, key].abs().sum((1, 2, 3, 4)) / flat).mean().item()
             assert table[row, column] == pytest.approx(share, rel=1e-5)
-            assert ax.texts[7 * row + column].get_text() == wam.plots._percent(share)
-            assert f"{cubes._words(key)} {wam.plots._percent(share)}" in text
+            assert ax.texts[7 * row + column].get_text() == words.percent(share)
+            assert f"{cubes._words(key)} {words.percent(share)}" in text
     assert text.startswith("Share per level and orientation. Approximation: ")
     assert [label.get_text() for label in ax.get_yticklabels()] == ["level 2", "level 1"]
     nothing = cubes.orientations(axis(), 0 * e.attributions)

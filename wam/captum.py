@@ -21,12 +21,10 @@ from wam.checks import as_baseline, choice, finite, positive
 from wam.coefficients import Coefficients
 from wam.frames import Frame
 from wam.gradients import noisy
+from wam.methods import METHODS
 from wam.scoring import frozen
 
-__all__ = ["METHODS", "WaveletAttribution"]
-
-METHODS = ("integrated_gradients", "smoothgrad", "saliency")
-"""The names of the methods; the first is the default."""
+__all__ = ["WaveletAttribution"]
 
 
 class WaveletAttribution(GradientAttribution):
@@ -44,8 +42,8 @@ class WaveletAttribution(GradientAttribution):
     frame : wam.frames.Frame
         The frame in which to explain, as for :func:`wam.saliency`.
     method
-        One of :data:`METHODS`. It belongs to the object, as in Captum, because tools ask the object whether it has a
-        convergence delta and whether it multiplies by the inputs: integrated gradients does both.
+        One of :data:`wam.methods.METHODS`. It belongs to the object, as in Captum, because tools ask the object whether
+        it has a convergence delta and whether it multiplies by the inputs: integrated gradients does both.
 
     Raises
     ------
@@ -66,7 +64,7 @@ class WaveletAttribution(GradientAttribution):
     torch.Size([2, 3, 8, 8])
     """
 
-    def __init__(self, forward_func: Callable[..., Tensor], frame: Frame, method: str = METHODS[0]) -> None:
+    def __init__(self, forward_func: Callable[..., Tensor], frame: Frame, method: str = "integrated_gradients") -> None:
         super().__init__(forward_func)
         if not isinstance(frame, Frame):
             raise TypeError(f"frame must be a frame, such as wam.Wavelet('haar', levels=3, ndim=2), got {frame!r}")

@@ -14,8 +14,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import PercentFormatter
 
+from wam import words
 from wam.explanation import Explanation
-from wam.plots import COLOURS, WIDTH, _array, _listed, _scale, style
+from wam.layout import COLOURS, WIDTH, array, style
 
 _MARKS = "osD^vPX"
 _DASHES = ("-", "--", "-.", ":")
@@ -157,14 +158,14 @@ def profile(ax: Axes, explanations: Explanation | Mapping[str, Explanation], *, 
     for i, (label, e) in enumerate(named.items()):
         if e.scales != scales:
             raise ValueError(f"explanations of different scales, {scales} and {e.scales}: draw them apart")
-        values = _array(e.scale_scores() if scores else e.scale_profile())
+        values = array(e.scale_scores() if scores else e.scale_profile())
         place, several = np.arange(len(scales)) + (i - (len(named) - 1) / 2) * width, len(values) > 1
         ax.bar(place, values.mean(0), 0.92 * width, label=label, color=COLOURS[i % len(COLOURS)])
         if several:
             x = np.broadcast_to(place, values.shape)
             ax.scatter(x, values, s=12, color="white", edgecolors="0.15", linewidths=0.8, zorder=3)
-        text += f" {label}{f', mean of {len(values)}' if several else ''}: {_listed(e, values.mean(0), scores)}."
-    ax.set_xticks(range(len(scales)), [_scale(scale, "approx.") for scale in scales])
+        text += f" {label}{f', mean of {len(values)}' if several else ''}: {words.by_scale(e, values.mean(0), scores)}."
+    ax.set_xticks(range(len(scales)), [words.scale(scale, "approx.") for scale in scales])
     ax.set_ylabel("signed sum of attributions" if scores else "share of attribution")
     if not scores:
         ax.yaxis.set_major_formatter(PercentFormatter(1, decimals=0, symbol=" %"))

@@ -18,10 +18,10 @@ from matplotlib.collections import LineCollection, PolyCollection
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from wam import plots
+from wam import layout, words
 from wam.coefficients import Coefficients
 from wam.frames import Wavelet
-from wam.plots import _array, _layout, _percent, _scale, style
+from wam.layout import array, bare, style
 
 AXES = ("depth", "height", "width")
 """The names of the axes."""
@@ -75,12 +75,12 @@ def solid(
     ax.add_collection(PolyCollection(outlines, facecolors=fill, **lines))
     wide, high = _extent(shape.shape, view)
     ax.set(xlim=(-wide / 2, wide / 2), ylim=(-high / 2, high / 2), aspect="equal")
-    plots._bare(ax, title)
+    bare(ax, title)
 
 
 def shape_of(volume: Tensor | np.ndarray) -> np.ndarray:
     """Where the shape in a volume is: the voxels above half of the largest, in the mean over channels."""
-    values = _array(volume)
+    values = array(volume)
     if values.ndim not in (3, 4) or values.size == 0:
         raise ValueError(f"expected a volume ([channels,] depth, height, width), got shape {values.shape}")
     values = values.reshape(-1, *values.shape[-3:]).mean(0)
@@ -108,23 +108,23 @@ def orientations(ax: Axes, coefficients: Coefficients) -> str:
     levels, names = coefficients.scales[1:], [_words(key) for key in _ORIENTATIONS]
     if not levels or not {(level, key) for level in levels for key in _ORIENTATIONS} < set(coefficients.bands):
         raise ValueError(f"expected the seven orientations of volumes per level, got {list(coefficients.bands)}")
-    sums = {key: _array(band.abs()).sum((1, 2, 3, 4)) for key, band in coefficients.bands.items()}
+    sums = {key: array(band.abs()).sum((1, 2, 3, 4)) for key, band in coefficients.bands.items()}
     whole = sum(sums.values())
     share = {key: float((part / np.where(whole > 0, whole, np.nan)).mean()) for key, part in sums.items()}
     table = np.array([[share[level, key] for key in _ORIENTATIONS] for level in levels])
     ax.imshow(table, cmap="magma", vmin=0, vmax=table.max() or 1, aspect="auto")
     for (row, column), value in np.ndenumerate(table):
         dark = "black" if value > 0.6 * table.max() or math.isnan(value) else "white"
-        ax.text(column, row, _percent(value), ha="center", va="center", fontsize=10, color=dark)
+        ax.text(column, row, words.percent(value), ha="center", va="center", fontsize=10, color=dark)
     ax.vlines([2.5, 5.5], -0.5, len(levels) - 0.5, color="white", linewidth=2.5)
     ax.set_xticks(range(7), [name.replace(" + ", "\n+ ") for name in names], fontsize=10)
-    ax.set_yticks(range(len(levels)), map(_scale, levels))
+    ax.set_yticks(range(len(levels)), map(words.scale, levels))
     ax.tick_params(length=0)
     ax.spines[:].set_visible(False)
-    ax.set_title(f"approximation: {_percent(rest := share[levels[0], 'approx'])}", loc="left", pad=4)
-    rows = (", ".join(f"{name} {_percent(value)}" for name, value in zip(names, row)) for row in table)
-    said = " ".join(f"{_scale(level).capitalize()}: {row}." for level, row in zip(levels, rows))
-    return f"Share per level and orientation. Approximation: {_percent(rest)}. {said}"
+    ax.set_title(f"approximation: {words.percent(rest := share[levels[0], 'approx'])}", loc="left", pad=4)
+    rows = (", ".join(f"{name} {words.percent(value)}" for name, value in zip(names, row)) for row in table)
+    said = " ".join(f"{words.scale(level).capitalize()}: {row}." for level, row in zip(levels, rows))
+    return f"Share per level and orientation. Approximation: {words.percent(rest)}. {said}"
 
 
 def bands(volume: Tensor, frame: Wavelet) -> tuple[Figure, str]:
@@ -160,20 +160,20 @@ def bands(volume: Tensor, frame: Wavelet) -> tuple[Figure, str]:
     if volume.ndim != 4 or frame.ndim != 3:
         raise ValueError(f"expected a volume (channels, *three axes) and its frame, got {volume.shape} and {frame}")
     shape, z = shape_of(volume), frame.analysis(volume[None]).bands
-    sizes = [_grown(_array(z[1, key][0].abs().sum(0)), shape.shape) for key in _ORIENTATIONS]
+    sizes = [_grown(array(z[1, key][0].abs().sum(0)), shape.shape) for key in _ORIENTATIONS]
     energy = np.array([float(z[1, key].double().square().sum()) for key in _ORIENTATIONS])
     top, floor = np.max(sizes), 1e-5 * float(volume.abs().max())  # what rounding leaves is nothing
     shares = energy / energy.sum() if top > floor else np.full(7, np.nan)
-    words = [_words(key) for key in _ORIENTATIONS]
+    names = [_words(key) for key in _ORIENTATIONS]
     with rc_context(style()):
-        figure, panels = _layout([(4, 2)] * 2, proportions(volume))
+        figure, panels = layout.rows([(4, 2)] * 2, aspect(volume))
         solid(panels[0], volume, title="shape\n")
-        for ax, name, size, share in zip(panels[1:], words, sizes, shares):
+        for ax, name, size, share in zip(panels[1:], names, sizes, shares):
             colours = np.where(shape[..., None], _GHOST, 0.0)
             large = size > max(0.2 * top, floor)
             colours[large] = _inferno(size[large] / top)
-            solid(ax, volume, colours, title=f"{'all three' if name == words[-1] else name}\n{_percent(share)}")
-    said = ", ".join(f"{name} {_percent(share)}" for name, share in zip(words, shares))
+            solid(ax, volume, colours, title=f"{'all three' if name == names[-1] else name}\n{words.percent(share)}")
+    said = ", ".join(f"{name} {words.percent(share)}" for name, share in zip(names, shares))
     text = f"The shape, and the large coefficients of {frame.name} at level 1, by the axes along which they hold"
     return figure, f"{text} details, with shares of the energy: {said}."
 
@@ -193,10 +193,10 @@ def _extent(shape: Sequence[int], view: tuple[float, float]) -> tuple[float, flo
     return 1.01 * across, 1.01 * (math.cos(tilt) * shape[1] + abs(math.sin(tilt)) * across)
 
 
-def proportions(volume) -> np.ndarray:
-    """An empty picture of the proportions of a drawn volume, for a layout."""
+def aspect(volume: Tensor | np.ndarray) -> float:
+    """Height / width of a drawn volume."""
     wide, high = _extent(np.shape(volume)[-3:], VIEW)
-    return np.empty((round(1000 * high / wide), 1000))
+    return high / wide
 
 
 def _faces(colours: np.ndarray, screen: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

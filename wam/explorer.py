@@ -21,19 +21,16 @@ from IPython.display import display
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from wam import book, plots, voxels
+from wam import book, plots, voxels, words
 from wam.audio import levelled
 from wam.checks import choice, positive
-from wam.cubes import proportions, solid
+from wam.cubes import aspect, solid
 from wam.explanation import Explanation
+from wam.methods import METHODS
 from wam.player import markup
-from wam.plots import _top
 from wam.preparation import NOUNS
 from wam.source import Source
 from wam.spectrograms import comparison, share
-
-METHODS = ("integrated gradients", "SmoothGrad", "saliency")
-"""The methods to choose from."""
 
 WAVELETS = {1: ("sym8", "db4", "haar"), 2: ("db4", "haar", "sym8", "bior4.4"), 3: ("haar", "db2", "bior2.2")}
 """What is proposed for 1, 2 and 3 dimensions; another name can be typed."""
@@ -102,7 +99,7 @@ def explore(
     source = Source(models, examples, evaluations)
     wavelets = tuple(wavelets or WAVELETS[source.ndim])
     options = {"model": range(len(source.models)), "example": range(len(source.names)), "wavelet": wavelets}
-    options |= {"levels": range(1, positive(levels, "levels") + 1), "method": METHODS, "share kept": SHARES}
+    options |= {"levels": range(1, positive(levels, "levels") + 1), "method": [*METHODS], "share kept": SHARES}
     choice(vary, options, "vary")
     if not os.environ.get("WAM_LEDGER"):
         return Explorer(source, wavelets, levels)
@@ -145,7 +142,7 @@ class Explorer:
             "example": w.Dropdown(options=source.options()),
             "wavelet": w.Combobox(value=wavelets[0], options=wavelets, continuous_update=False),
             "levels": w.IntSlider(value=levels, min=1, max=max(8, levels)),
-            "method": w.Dropdown(options=METHODS),
+            "method": w.Dropdown(options=[(words.method(name), name) for name in METHODS]),
             "share kept": w.FloatSlider(value=0.1, min=0.01, max=1, step=0.01, readout_format=".0%"),
             "file": w.FileUpload(accept=_FILES[source.ndim], layout=w.Layout(width="auto")),
         }
@@ -204,7 +201,7 @@ class Explorer:
             shown = book.framed(book.img(figure, alt), plots.describe(e, 0, model.categories))
             if model.ndim == 1:
                 sounds = levelled([x[0], e.reconstruct(kept)[0]], match=True)
-                sounds = dict(zip(("the sound", _top(kept)), sounds))
+                sounds = dict(zip(("the sound", words.top(kept)), sounds))
                 shown += markup(sounds, model.rate, "Both of the same RMS.")
             ran = f"{self.bar.value or 'no'} evaluation{'s' * (self.bar.value > 1)} of the model"
             self.picture.value, self.bar.value = shown, self.bar.max
@@ -245,13 +242,13 @@ def _draw(model: Any, e: Explanation, x: Tensor, kept: float, small: bool = Fals
     if model.ndim == 2:
         rgb = model.display(x)
         return plots.gallery([(e, rgb, 0)], kept, **named) if small else plots.explanation(e, rgb, 0, kept, **named)
-    whole, part, top = x[0], e.reconstruct(kept)[0], _top(kept)
+    whole, part, top = x[0], e.reconstruct(kept)[0], words.top(kept)
     if model.ndim == 1:
         lines = {"the sound, and where it is kept": share(part, whole, model.rate)}
         figure, alt = comparison(dict(zip([*lines, top], (whole, part))), model.rate, lines)
         return figure, f"{plots.describe(e, 0, **named)} {alt}"
-    picture, heats, half = proportions(whole), e.scale_heatmaps()[0], -(-len(e.scales) // 2)
-    figure, axes = plots.panels(*((1, 3) if small else (2, 2)), len(picture) / picture.shape[1])
+    heats, half = e.scale_heatmaps()[0], -(-len(e.scales) // 2)
+    figure, axes = plots.panels(*((1, 3) if small else (2, 2)), aspect(whole))
     shape, *scales, heat, last = axes.flat
     solid(shape, whole, title="shape")
     said = [voxels.scales(ax, whole, heats[:half].sum(0), heats[half:].sum(0)) for ax in scales]

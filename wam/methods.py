@@ -14,17 +14,17 @@ from wam.gradients import Target
 from wam.quadrature import RULES
 from wam.scoring import Model
 
-__all__ = ["METHODS", "explained", "fitting"]
+__all__ = ["METHODS", "SHORT", "explained", "fitting"]
 
 METHODS: dict[str, Callable[..., Explanation]] = {
     "integrated_gradients": integrated_gradients,
     "smoothgrad": smoothgrad,
     "saliency": saliency,
-    "ig": integrated_gradients,
-    "sg": smoothgrad,
-    "grad": saliency,
 }
-"""The methods, by their names and by short ones."""
+"""The methods by their names, the default first."""
+
+SHORT = {"ig": "integrated_gradients", "sg": "smoothgrad", "grad": "saliency"}
+"""Short names of them."""
 
 FRAMES = {1: ("sym8", 5), 2: ("haar", 3), 3: ("haar", 3)}
 """Wavelet and levels for sounds, images and volumes: those of chapters 04, 02 and 05."""
@@ -63,7 +63,7 @@ def explained(
     max_batch: int | None = None,
     progress: bool = False,
 ) -> Explanation:
-    """The explanation of a batch by one of :data:`METHODS`, which gets the options that it has.
+    """The explanation of a batch by one of :data:`METHODS` or :data:`SHORT`, which gets the options that it has.
 
     ``steps`` and ``samples`` are by default those of :data:`STEPS` and :data:`SAMPLES`. The nodes of integrated
     gradients are geometric for sounds, as in chapter 04; else, and for all the rest: :mod:`wam.attribution`.
@@ -77,7 +77,7 @@ def explained(
     >>> e.settings["steps"], e.settings["nodes"]
     (16, 'geometric')
     """
-    function, ndim = METHODS[method], x.ndim - 2
+    function, ndim = METHODS[SHORT.get(method, method)], x.ndim - 2
     options: dict[str, Any] = {"frame": frame, "max_batch": max_batch}
     if function is integrated_gradients:
         nodes = "geometric" if ndim == 1 else RULES[0]

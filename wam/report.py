@@ -17,18 +17,18 @@ import torch
 from matplotlib.figure import Figure
 from torch import Tensor
 
-from wam import __version__, charts, plots, spectrograms, voxels
+from wam import __version__, charts, plots, spectrograms, voxels, words
 from wam.audio import levelled
 from wam.checks import choice, finite
 from wam.explanation import Explanation
 from wam.files import replace_all
-from wam.methods import FRAMES, METHODS, SAMPLES, STEPS, explained, fitting
+from wam.methods import METHODS, SHORT, explained, fitting
 from wam.names import index
 from wam.preparation import prepared
 from wam.report_files import contents
 from wam.scoring import frozen, scores
 
-__all__ = ["FRAMES", "METHODS", "SAMPLES", "STEPS", "Report", "explain"]
+__all__ = ["Report", "explain"]
 
 CAPTIONS = {
     "explanation": "What was explained, and what matters of it: together, and scale by scale.",
@@ -99,7 +99,7 @@ class Report:
         """Per scale, coarse to fine: the share of all attribution (``None`` if that is zero) and the signed sum."""
         e = self.explanation
         return [
-            {"scale": plots._scale(scale), "share": None if math.isnan(share) else share, "signed_sum": signed}
+            {"scale": words.scale(scale), "share": None if math.isnan(share) else share, "signed_sum": signed}
             for scale, share, signed in zip(e.scales, e.scale_profile()[0].tolist(), e.scale_scores()[0].tolist())
         ]
 
@@ -112,7 +112,7 @@ class Report:
         if self.rate is None:
             return {}
         heard = levelled([self.x[0], self.reconstruction()])
-        return dict(zip(("the sound", f"{plots._top(self.top)} of its coefficients"), heard))
+        return dict(zip(("the sound", f"{words.top(self.top)} of its coefficients"), heard))
 
     def figures(self) -> dict[str, tuple[Figure, str]]:
         """The figures by name, each with its alternative text.
@@ -194,11 +194,10 @@ class Report:
     def __str__(self) -> str:
         e, digits = self.explanation, max(len(str(scale["scale"])) for scale in self.scales)
         said = ", ".join(f"{c['name']} {c['probability']:.2f}" for c in self.classes[:5])
-        levels = f"{e.frame.levels} level{'s' * (e.frame.levels > 1)}"
         lines = [
             f"{self.model} says: {said}",
             f"explained: {self.categories[self.target]} (class {self.target}), score {float(e.score):.2f}, "
-            f"by {e.method}, {e.frame.name}, {levels}",
+            f"by {words.method(e.method)}, {e.frame.name}, {words.levels(e.frame.levels)}",
             f"{'scale':{digits}}   share  signed sum",
         ]
         for scale in self.scales:
@@ -271,7 +270,7 @@ def explain(
     >>> report.categories[report.target], [scale["scale"] for scale in report.scales]
     ('7', ['approximation', 'level 3', 'level 2', 'level 1'])
     """
-    choice(method, METHODS, "method")
+    choice(method, [*METHODS, *SHORT], "method")
     if not 0 < top <= 1:
         raise ValueError(f"top, the share of the coefficients kept, must be above 0 and at most 1, got {top!r}")
     began, ndim, categories = time.perf_counter(), model.ndim, model.categories

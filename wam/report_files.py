@@ -49,7 +49,7 @@ def _reconstruction(report: Report) -> tuple[str, bytes]:
     """The name and the content of the file of the reconstruction."""
     file = io.BytesIO()
     if report.picture is not None:
-        values = plots._reconstruction(report.explanation, report.picture[0], report.top)
+        values = plots.reconstruction(report.explanation, report.picture[0], report.top)
         values = (255 * np.clip(values, 0, 1)).round().astype(np.uint8)
         Image.fromarray(values[..., 0] if values.shape[2] == 1 else values).save(file, "png")
         return "reconstruction.png", file.getvalue()

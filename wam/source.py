@@ -11,14 +11,13 @@ from typing import Any
 
 from torch import Tensor
 
-from wam import inputs
+from wam import inputs, words
 from wam.checks import positive
 from wam.data import LabelledImage
 from wam.examples import Examples
 from wam.explanation import Explanation, in_frame
 from wam.frames import Pixel, Wavelet
 from wam.methods import explained
-from wam.plots import _top
 from wam.preparation import NOUNS, dimensions, prepared
 
 _KEPT = 32  # mean gradients in memory
@@ -63,12 +62,12 @@ class Source:
         if setting in ("model", "example"):
             return self.models[value].name if setting == "model" else self.names[value]
         if setting in ("levels", "share kept"):
-            return _top(value) if setting == "share kept" else f"{value} level{'s' * (value > 1)}"
-        return value
+            return words.top(value) if setting == "share kept" else words.levels(value)
+        return words.method(value) if setting == "method" else value
 
     def cost(self, method: str) -> int:
         """How often the model is evaluated: for the class, for gradients, and at the baseline."""
-        return {"saliency": 1, "SmoothGrad": self.evaluations + 1}.get(method, self.evaluations + 2)
+        return {"saliency": 1, "smoothgrad": self.evaluations + 1}.get(method, self.evaluations + 2)
 
     def explained(
         self, model: int, example: int, wavelet: str, levels: int, method: str, count: Callable = lambda n: None
@@ -82,10 +81,10 @@ class Source:
             count(len(batch))
             return network(batch)
 
-        key, name = (model, example, method), method.lower().replace(" ", "_")
+        key = (model, example, method)
         options = {"frame": Pixel(), "steps": self.evaluations, "samples": self.evaluations}
         e = self._gradients.pop(key, None)
-        self._gradients[key] = e = explained(name, counted, x, **options).to("cpu") if e is None else e
+        self._gradients[key] = e = explained(method, counted, x, **options).to("cpu") if e is None else e
         if len(self._gradients) > _KEPT:  # the first is the one not used for longest
             del self._gradients[next(iter(self._gradients))]
         return network, in_frame(e, frame), x.cpu()

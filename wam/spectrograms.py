@@ -20,10 +20,13 @@ from matplotlib.patheffects import withStroke
 from torch import Tensor
 from torch.nn.functional import adaptive_max_pool1d, avg_pool2d
 
+from wam import words
 from wam.audio import interpretation
 from wam.coefficients import Coefficients
 from wam.explanation import Explanation
-from wam.plots import WIDTH, Categories, _heading, describe, style
+from wam.layout import WIDTH, style
+from wam.plots import describe
+from wam.words import Categories
 
 FLOOR = -70.0
 """The level in dB below which everything is black."""
@@ -167,7 +170,7 @@ def explanation(e: Explanation, rate: int, *, categories: Categories = None) -> 
         scalogram(upper, e.coefficients, rate, title="the sound: coefficients |z|")
         scalogram(lower, e.attributions, rate, title=f"what matters for it: |γ|, {e.method}")
         upper.set_xlabel("")
-        figure.suptitle(_heading(e, categories), fontweight="bold")
+        figure.suptitle(words.heading(e, categories), fontweight="bold")
     text = "Two scalograms, an octave per row: the sound, and the attributions."
     return figure, f"{describe(e, 0, categories)} {text}"
 

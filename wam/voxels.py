@@ -18,11 +18,12 @@ from matplotlib.figure import Figure
 from matplotlib.patches import Patch
 from torch import Tensor
 
-from wam import plots
+from wam import layout, plots, words
 from wam.checks import positive
-from wam.cubes import _GHOST, AXES, VIEW, _inferno, proportions, shape_of, solid
+from wam.cubes import _GHOST, AXES, VIEW, _inferno, aspect, shape_of, solid
 from wam.explanation import Explanation
-from wam.plots import COLOURS, WIDTH, Categories, _array, _layout, _percent, _scale, style
+from wam.layout import COLOURS, WIDTH, array, bare, style
+from wam.words import Categories
 
 Values = Tensor | np.ndarray
 
@@ -53,7 +54,7 @@ def scales(ax: Axes, volume: Values, coarse: Values, fine: Values, *, view=VIEW,
     if title is None:
         _legend(ax, loc="lower center", bbox_to_anchor=(0.5, 1))
     counts = ", ".join(f"{marked.sum()} {name}" for name, marked in where.items())
-    return f"Marked, of {shape.sum()} voxels, those with {_percent(SHARE)} of each heatmap on the shape: {counts}."
+    return f"Marked, of {shape.sum()} voxels, those with {words.percent(SHARE)} of each heatmap on the shape: {counts}."
 
 
 def heatmap(ax: Axes, volume: Values, heat: Values, *, view=VIEW, title: str | None = None) -> None:
@@ -102,7 +103,7 @@ def explanation(
         heatmap(ax, volume, heat, title=title)
 
     with rc_context(style()):
-        figure, panels = plots._by_scale(one, [(len(columns), 1)], proportions(volume), categories, panel)
+        figure, panels = layout.by_scale(one, [(len(columns), 1)], aspect(volume), categories, panel)
         marked = [_draw(ax, column, one, volume) for ax, column in zip(panels, columns)][1]
     said = f"coarse and fine scales, the heatmap, the heatmap of every scale. {marked}"
     said = said if len(columns) > 2 else "the heatmap."
@@ -134,11 +135,11 @@ def gallery(
     """
     if not columns or not set(columns) <= set(COLUMNS):
         raise ValueError(f"a gallery needs columns of {COLUMNS}, got {tuple(columns)}")
-    shown, names = plots._listing(cells, "cell", _sample, categories, labels)
+    shown, names = layout.labelled(cells, "cell", _sample, categories, labels)
     with rc_context(style()):
-        tallest = max((proportions(volume) for _, volume in shown), key=len)
+        tallest = max(aspect(volume) for _, volume in shown)
         heading = " " if "scales" in columns else ""  # room for the legend
-        figure, panels = _layout([(len(columns), 1)] * -(-len(cells) // len(columns)), tallest, heading)
+        figure, panels = layout.rows([(len(columns), 1)] * -(-len(cells) // len(columns)), tallest, heading)
         drawn = zip(panels, itertools.cycle(columns), shown, names)
         said = [f"{name}: {_draw(ax, column, *pair, title=name)}" for ax, column, pair, name in drawn]
         if heading:
@@ -161,10 +162,10 @@ def turning(
     for angle in angles:
         columns = COLUMNS[1:] if len(one.scales) > 1 else COLUMNS[::2]
         with rc_context(style()):
-            figure, panels = _layout([(2, 1)], proportions(volume))
+            figure, panels = layout.rows([(2, 1)], aspect(volume))
             said = [_draw(ax, column, one, volume, (angle, VIEW[1])) for ax, column in zip(panels, columns)]
         figures.append(figure)
-        texts.append(f"{plots._heading(one, categories)}. Seen {angle:.0f}° to the right of the front. {said[0]}")
+        texts.append(f"{words.heading(one, categories)}. Seen {angle:.0f}° to the right of the front. {said[0]}")
     return figures, [f"{angle:.0f}°" for angle in angles], texts
 
 
@@ -192,7 +193,7 @@ def slices(
         As :func:`explanation`; and if there is no such voxel.
     """
     one, volume = _sample(e, volumes, sample)
-    heat = _array(one.heatmap()[0])
+    heat = array(one.heatmap()[0])
     at = tuple(map(int, np.unravel_index(heat.argmax(), heat.shape) if at is None else at))
     if len(at) != 3 or not all(0 <= i < n for i, n in zip(at, heat.shape)):
         raise ValueError(f"no voxel {at} in a volume {heat.shape}: give three indices, counted from 0")
@@ -210,7 +211,7 @@ def slices(
                 line(index, color="white", linewidth=0.7, linestyle=(0, (4, 3)), alpha=0.7)
             left += unit * wide + 0.36
     place, value = ", ".join(f"{name} {i}" for name, i in zip(AXES, at)), heat[at] / (heat.max() or 1)
-    text = f"Slices through {place}, counted from 0, where the heatmap has {_percent(value)} of its largest value."
+    text = f"Slices through {place}, counted from 0, where the heatmap has {words.percent(value)} of its largest value."
     return figure, f"{_describe(one, volume, categories)} {text}"
 
 
@@ -221,7 +222,7 @@ def _sample(e: Explanation, volumes, sample: int) -> tuple[Explanation, np.ndarr
     if len(size) != 5 or size[0] != len(e) or size[2:] != shape:
         wanted = ", ".join(map(str, (len(e), "channels", *shape)))
         raise ValueError(f"expected volumes ({wanted}), got {tuple(size)}: pass the x that is explained")
-    return e[sample], _array(volumes[sample])
+    return e[sample], array(volumes[sample])
 
 
 def _draw(ax: Axes, column: str, one: Explanation, volume, view=VIEW, title: str | None = None) -> str:
@@ -229,26 +230,24 @@ def _draw(ax: Axes, column: str, one: Explanation, volume, view=VIEW, title: str
     if column == "scales":
         heats, half = one.scale_heatmaps()[0], -(-len(one.scales) // 2)
         said = scales(ax, volume, heats[:half].sum(0), heats[half:].sum(0), view=view, title=title)
-        coarse, fine = (", ".join(map(_scale, part)) for part in (one.scales[:half], one.scales[half:]))
+        coarse, fine = (", ".join(map(words.scale, part)) for part in (one.scales[:half], one.scales[half:]))
         return f"{said} Coarse is {coarse}; fine is {fine or 'nothing'}."
     if column == "shape":
         solid(ax, volume, view=view, title=title or column)
     else:
         heatmap(ax, volume, one.heatmap()[0], view=view, title=title or column)
-    return f"{plots._listed(one, one.scale_profile()[0].tolist())}."
+    return f"{words.shares(one)}."
 
 
 def _describe(one: Explanation, volume, categories) -> str:
-    heat, shape = _array(one.heatmap()[0]), shape_of(volume)
+    heat, shape = array(one.heatmap()[0]), shape_of(volume)
     text = plots.describe(one, 0, categories) + ("" if shape.any() else " The volume is empty: it has no shape.")
     if not heat.any():
         return text
     centre = (np.indices(heat.shape) * heat).sum((1, 2, 3)) / heat.sum() / heat.shape
-    place = ", ".join(f"{_percent(part)} along the {name}" for part, name in zip(centre, AXES))
-    there = (
-        f"{_percent(heat[shape].sum() / heat.sum())} of it lies on the shape, {_percent(shape.mean())} of the volume"
-    )
-    return f"{text} The heatmap is centred {place}; {there}."
+    place = ", ".join(f"{words.percent(part)} along the {name}" for part, name in zip(centre, AXES))
+    there = f"{words.percent(heat[shape].sum() / heat.sum())} of it lies on the shape"
+    return f"{text} The heatmap is centred {place}; {there}, {words.percent(shape.mean())} of the volume."
 
 
 def _legend(owner: Axes | Figure, **place) -> None:
@@ -268,12 +267,12 @@ def _slice(ax: Axes, picture: np.ndarray, axis: int, index: int, title: str) -> 
     plane = picture.take(index, axis)
     plane = plane.swapaxes(0, 1) if axis == 2 else plane
     ax.imshow(plane, origin="lower" if axis == 1 else "upper", interpolation="nearest")
-    plots._bare(ax, title)
+    bare(ax, title)
 
 
 def _heat(shape: np.ndarray, heat: Tensor | np.ndarray) -> np.ndarray:
     """A heatmap on the shape, if it is one of it."""
-    values = _array(heat)
+    values = array(heat)
     if values.shape != shape.shape or not (values >= 0).all():
         raise ValueError(f"expected a heatmap {shape.shape} without negative values or NaN, got shape {values.shape}")
     return values * shape
