@@ -116,6 +116,15 @@ def test_smoke_copies_carry_the_small_parameters(book):
         chapters.prepare(settings, book / "copies")
 
 
+def test_solutions_of_exercises_run_in_smoke_copies(book):
+    text = "**1.** ```python\nask()\n```\n<details>\n<summary>Solution</summary>\n\n```python\nfirst()\n```\n\nso\n\n"
+    text += "```python\nsecond(\n)\n```\n\n```\nprinted\n```\n</details>\n\n```python\nno_solution()\n```\n"
+    one = nbformat.v4.new_notebook(cells=[nbformat.v4.new_markdown_cell(text), nbformat.v4.new_code_cell("last()")])
+    cells = chapters.with_solutions(one).cells
+    assert [cell.source.strip() for cell in cells[1:]] == ["first()", "second(\n)", "last()"]
+    assert [cell.metadata.get("tags") for cell in cells] == [None, ["remove-cell"], ["remove-cell"], None]
+
+
 @pytest.mark.parametrize(
     ("html", "fault"),
     [

@@ -132,6 +132,15 @@ def test_sounds_have_players_of_one_level(clips):
     assert found.settings["nodes"] == "geometric"
 
 
+def test_every_share_can_be_chosen_and_comes_back_as_it_was(digits):
+    (network,), _ = counted("digits3d")
+    slider = explore(network, digits, levels=1, evaluations=1).controls["share kept"]
+    assert slider.value == 0.1 and slider.label == "10 %"
+    for index, (label, value) in enumerate(slider.options, start=1):  # by index, as a front end sends it
+        assert label == f"{index} %" and value == index / 100
+    assert index == 100
+
+
 def test_settings_that_do_not_fit_run_no_model_and_are_explained(digits):
     (network,), seen = counted("digits3d")
     e = explore(network, digits, levels=2, evaluations=2)

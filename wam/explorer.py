@@ -143,7 +143,7 @@ class Explorer:
             "wavelet": w.Combobox(value=wavelets[0], options=wavelets, continuous_update=False),
             "levels": w.IntSlider(value=levels, min=1, max=max(8, levels)),
             "method": w.Dropdown(options=[(words.method(name), name) for name in METHODS]),
-            "share kept": w.FloatSlider(value=0.1, min=0.01, max=1, step=0.01, readout_format=".0%"),
+            "share kept": w.SelectionSlider(value=0.1, options=[(f"{n} %", n / 100) for n in range(1, 101)]),
             "file": w.FileUpload(accept=_FILES[source.ndim], layout=w.Layout(width="auto")),
         }
         self.bar, self.status, self.picture = w.IntProgress(), w.HTML(), w.HTML()

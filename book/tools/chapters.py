@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import re
 import shutil
 import sys
 from datetime import datetime
@@ -27,6 +28,8 @@ BUILD = Path("build")
 PROFILES = ("embedded", "paper")  # the first is what every chapter's own parameters say
 COST = "<!-- cost -->"
 WIDGET = "application/vnd.jupyter.widget-view+json"
+SOLUTION = re.compile(r"<summary>Solution</summary>(.*?)</details>", re.DOTALL)
+CODE = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
 
 
 def source(chapter: str) -> nbformat.NotebookNode:
@@ -138,8 +141,19 @@ def execute(chapter: str, profile: str) -> None:
     print(f"executed {chapter} in {duration(seconds)}", flush=True)
 
 
+def with_solutions(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Put the code of the solutions to exercises into cells of its own, which run and are not shown."""
+    cells = []
+    for cell in notebook.cells:
+        solutions = SOLUTION.findall(cell.source) if cell.cell_type == "markdown" else []
+        code = [code for solution in solutions for code in CODE.findall(solution)]
+        cells += [cell, *(nbformat.v4.new_code_cell(text, metadata={"tags": ["remove-cell"]}) for text in code)]
+    notebook.cells = cells
+    return notebook
+
+
 def prepare(settings: Path, folder: Path) -> None:
-    """Write every chapter with the small parameters of `settings` into `folder`, without executing it."""
+    """Write every chapter with its solutions and the small parameters of `settings` into `folder`; execute nothing."""
     chosen = yaml.safe_load(settings.read_text())
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
@@ -148,7 +162,7 @@ def prepare(settings: Path, folder: Path) -> None:
         given = chosen[path.stem]
         check_names(path.stem, given, parameters(notebook))
         target = folder / f"{path.stem}.ipynb"
-        nbformat.write(notebook, target)
+        nbformat.write(with_solutions(notebook), target)
         papermill.execute_notebook(target, target, parameters=given, prepare_only=True, progress_bar=False)
 
 
