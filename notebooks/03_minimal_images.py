@@ -657,8 +657,8 @@ def needed(table):
     text = f"All networks together: {text}. "
     (_, photo_grey, photo_fine, _), (_, grey, fine, _) = found.values()
     less = ["matters as much as", "matters more than", "matters less than"]  # by the sign of a difference
-    text += f"In photographs colour {less[np.sign(photo_grey - photo_fine)]} the finest level; in minimal images, of "
-    text += f"which the paper says that it matters less, it {less[np.sign(grey - fine)]} it. "
+    text += f"In photographs colour {less[np.sign(photo_grey - photo_fine)]} the finest level; in minimal images it "
+    text += f"{less[np.sign(grey - fine)]} that level. By the paper it matters less there than texture and edges. "
     if photo_grey < photo_fine and grey > fine:
         text += "A mask that is free to choose in three channels has put colour to use. (There is little of level 1 in "
         text += "them to be lost. What they cannot spare are edges and textures altogether, as the paper says.)"
@@ -711,7 +711,7 @@ def shaken(table):
     text += "; ".join(f"{' and '.join(f'{percent(ratio[n, k])} of {k}' for k in KINDS)} on {n}" for n in names) + ". "
     frail = [n for n in names if not ratio[n, "minimal images"] >= ratio[n, "photographs"]]
     if len(frail) == len(names):
-        text += "**Minimal images are more fragile than photographs**, on every network."
+        text += f"On all networks ({table['image'].nunique()} pictures) **minimal images are the more fragile ones.**"
     elif frail:
         text += f"Minimal images are the more fragile ones on {', '.join(frail)} only."
     else:
@@ -773,7 +773,7 @@ COLUMNS = ["sparsity", "sparsity_at_score", "score", "original", "false_colour",
 COLUMNS += ["end_own", "end_other"]
 HEAD = ("mask", "gone", "gone at the full score", "score ratio", "false colour", "hallucinated edges", "shape")
 HEAD += ("class kept", "other network agrees")
-title = f"{first.name}, hinge at α = {alpha:g} (first three: medians, others: means):"
+title = f"{first.name}, hinge at α = {alpha:g} (first three: medians, next three: means):"
 book.table(HEAD, list(ways(here, first.name)), title)
 
 
@@ -1096,13 +1096,13 @@ book.table(head, rows, "All photographs, medians (in brackets: for how many a ma
 
 # %% tags=["hide-input"]
 for name in names:
-    book.table(
-        HEAD, list(ways(full, name)), f"All photographs, **{name}**, hinge at α = {alpha:g} (first three medians):"
-    )
+    title = f"All photographs, **{name}**, hinge at α = {alpha:g} (first three: medians, next three: means):"
+    book.table(HEAD, list(ways(full, name)), title)
 rows = [row for name in names for row in trusted(full, name)]
 book.table(("made on", "image", "gone (median)", *VIEWS), rows, "All photographs, in how many is the class seen?")
-questions = LOSSES | SHUFFLES
-book.table(("network", "pictures", *questions), recognised(full, questions), "All photographs, still recognised:")
+book.table(("network", "pictures", *LOSSES), recognised(full, LOSSES), "All photographs, still recognised:")
+questions = {"whole": "end_own"} | SHUFFLES
+book.table(("network", "pictures", *questions), recognised(full, questions), "All photographs, patches shuffled:")
 v = verdict_of(full)
 tests = {"a second network": v["other"][0] >= 0.5, "8 bits": v["saved"][0] >= 0.5}
 tests |= {"the largest coefficients": v["control"][0] < 0.5, "a class that is not there": v["lie"][0] < 0.5}
@@ -1114,7 +1114,7 @@ say(needed(full))
 _, gaps_full = order_of(masks[(masks["network"] == first.name) & (masks["objective"] == "score")])
 rows = [(f"{PARTS[a]} before {PARTS[b]}", of(gap.dropna() < 0), span(gap).text) for (a, b), gap in gaps_full.items()]
 head = ("order", "photographs in which it is so", "difference in powers of ten of α")
-book.table(head, rows, f"{first.name}, objective score:")
+book.table(head, rows, f"{first.name}, objective score (only where there is a background to compare):")
 rows = []
 for name in names:
     for by in ("WAM-IG", "|z|"):
@@ -1156,7 +1156,7 @@ monotone = bool((front["sparsity"].diff().dropna() >= 0).all())
 steady = front[front["score"] >= 1]["sparsity"].max()
 rows = [
     ("4.2", "the objective preserves the class score", "argmin of f + α |m|",
-     f"as printed: score {before:.1f} to {after:.1f}, class lost in {lost}",
+     f"on the page, as printed: score {before:.1f} to {after:.1f}, class lost in {lost}",
      "the text is right, the sign is of the deletion game", "partly" if after < before else "reproduced"),
     ("4.2", "up to 90 % of the coefficients are zero at the original score or a better one", "90 %",
      f"hinge, α = {alpha:g}: {per(lambda n: percent(best[n].median(), 1))} (a mask that never reached it counts "
@@ -1164,8 +1164,8 @@ rows = [
      f"score by the paper's objective up to {high:.1f} times the photograph's",
      all_or(values.median() >= 0.9 for values in best.values())),
     ("Fig. 3B", "sparsity grows with α, and the score drops to zero in the end", "a curve",
-     f"{'monotone' if monotone else 'not monotone'}; at the largest α, of the original, mean "
-     f"{end.mean():.2f}, median {end.median():.2f}", first.name, all_or([monotone, end.median() < 0.1])),
+     f"{'monotone' if monotone else 'not monotone'}; at the largest α, of the original, mean {end.mean():.2f}, "
+     f"median {end.median():.2f}", f"{first.name}; judged by the median", all_or([monotone, end.median() < 0.1])),
 ]  # fmt: skip
 
 # %% tags=["hide-input"]
@@ -1180,7 +1180,8 @@ rows += [
      f"{low:.1f} times the original", "two readings of the norm", all_or([low < 0.5, high_sum < 0.5])),
     ("Fig. 11, C.2", "first the background goes, then the colours, then the shape", "pictures",
      "powers of ten of α: " + "; ".join(f"{title} {gap.text}" for title, gap in order.items()),
-     "negative: it is so", all_or(gap.high < 0 for gap in order.values())),
+     "negative: it is so; judged without brightness and details, which the paper does not name",
+     all_or(span(gap).high < 0 for (_, part), gap in gaps_full.items() if not part.startswith("luma"))),
     ("C.4, Fig. 16", "colour matters less than texture and edges", "pictures",
      f"no longer recognised without colour, without level 1, without details: {tint}", "all networks together",
      all_or(x for _, grey, fine, none in tolls.values() for x in (grey < fine, grey < none))),

@@ -311,9 +311,7 @@ ig = made["WAM-IG"]
 gap = float((ig.completeness_gap / (ig.score - ig.baseline_score).abs()).median())
 scores_of = seen["WAM-IG"].scale_scores().mean(0).tolist()
 rise = float((ig.score - ig.baseline_score).mean())
-names = [
-    f"{'approximation' if s == 'approx' else f'level {s}'} {v:.1f}" for s, v in zip(seen["WAM-IG"].scales, scores_of)
-]
+names = [f"{wam.words.scale(s)}: {v:.1f}" for s, v in zip(seen["WAM-IG"].scales, scores_of)]
 say(
     f"From the empty volume to the full one the logit changes by {rise:.1f} on average. That is the sum of the scales "
     f"({'; '.join(names)}), up to {100 * gap:.1f} % (median of {len(x)} volumes, {steps} gradients each)."
@@ -334,8 +332,7 @@ heats = {name: e.heatmap() for name, e in seen.items()}
 on = {name: float((h * (x[:, 0] > 0.5)).sum((1, 2, 3)).div(h.sum((1, 2, 3))).mean()) for name, h in heats.items()}
 each = seen["WAM-IG"].scale_heatmaps() * (x > 0.5)
 each = (each.sum((2, 3, 4)) / seen["WAM-IG"].scale_heatmaps().sum((2, 3, 4))).mean(0).tolist()
-parts = ", ".join(f"{'approximation' if s == 'approx' else f'level {s}'} {100 * v:.0f} %"
-                  for s, v in zip(seen["WAM-IG"].scales, each))  # fmt: skip
+parts = ", ".join(f"{wam.words.scale(s)} {100 * v:.0f} %" for s, v in zip(seen["WAM-IG"].scales, each))
 say(
     f"Of the heatmap of all scales, {100 * on['WAM-IG']:.0f} % lies on the shape with WAM-IG and "
     f"{100 * on['WAM-SG']:.0f} % with WAM-SG; the shape fills {100 * filled:.0f} % of the cube. "
@@ -350,7 +347,7 @@ caption = "Figs. 17, 18 and 19, here: other classes, WAM-IG."
 book.slider([fig for fig, _ in pairs], names, [alt for _, alt in pairs], caption, "Class")
 
 # %% tags=["hide-input"]
-caption = "The first volume again, from all around: scales on the left, the heatmap on the right."
+caption = f"The {categories[y[hero]]} of Fig. 5 again, from all around: scales on the left, the heatmap on the right."
 book.slider(*voxels.turning(seen["WAM-IG"], x.cpu(), hero, categories=categories), caption, "Seen from")
 
 # %% tags=["hide-input"]
@@ -643,8 +640,8 @@ say(text)
 # an empty volume, or taken from the full one, the most important first (insertion and deletion, eqs. 4 to 7);
 # *faithfulness* is the area under the first curve of the probability minus that under the second. As in
 # [chapter 08](08_evaluation.ipynb), one engine runs all of it
-# ([`metrics.perturbation_curves`](../book/api_measure.md)), by $|\gamma|$. Two controls are new: **coarse first** knows
-# the scale only, *random* nothing.
+# ([`metrics.perturbation_curves`](../book/api_measure.md)), by $|\gamma|$. Beside the controls above: **coarse first**
+# knows the scale only, *random* nothing, and $|x|$ is $|z|$ in voxels.
 #
 # One choice matters much for volumes: what is a step? By the equations it is a *number* of features. But most features
 # of a volume are exactly zero, and changing them changes nothing. A ranking wins that puts the few others first, in
@@ -717,7 +714,8 @@ text += f"The largest share of the others is {100 * max([v for v in in_ties.valu
 if repeated:
     axis, worst = spread.idxmax()
     text += f"The faithfulness of one volume has a standard deviation over the draws of {spread.max():.2f} at most "
-    text += f"({worst}, by {STEP[axis]}; mean over volumes); the median of these rankings is {spread.median():.3f}."
+    text += f"({worst}, by {STEP[axis]}; mean over volumes); the median of these rankings is {spread.median():.3f}. "
+    text += "The intervals of the tables are over volumes, not over draws."
 say(text)
 
 # %% tags=["hide-input"]
@@ -847,7 +845,7 @@ fig, alt = voxels.slices(deep, large.cpu(), categories=categories)
 size = " × ".join(map(str, large.shape[2:]))
 book.figure(fig, alt, f"The same shape in {size} voxels, WAM-IG with {levels + 2} levels.")
 shares = dict(zip(deep.scales, deep.scale_profile()[0].tolist()))
-text = ", ".join(f"{'approximation' if s == 'approx' else f'level {s}'} {100 * v:.1f} %" for s, v in shares.items())
+text = ", ".join(f"{wam.words.scale(s)} {100 * v:.1f} %" for s, v in shares.items())
 truth = categories[y[hero]]
 none = "empty" if shares[1] + shares[2] < 1e-4 else "nearly empty"
 say(
@@ -1010,8 +1008,8 @@ whole = seen["WAM-IG"]
 apart = float((whole.scale_heatmaps().sum(1) - whole.heatmap()).abs().max() / whole.heatmap().max())
 rows = [
     ("Fig. 1, shape; 3.2", "one method explains shapes too", "a picture",
-     f"the parts miss the change of the logit by {100 * gap:.1f} %", "median of WAM-IG; up to 10 % passes",
-     "reproduced" if gap <= 0.1 else "partly"),
+     f"the parts miss the change of the logit by {100 * gap:.1f} %", "median of WAM-IG; up to 5 % passes",
+     "reproduced" if gap <= 0.05 else "partly"),
     ("Figs. 5, 17 to 20", "the importance of a volume is decomposed by scale", "pictures of 3D MNIST",
      f"{len(examples)} classes drawn; the maps of the scales sum to the heatmap up to {apart:.0e}",
      "volumes of the same kind, not the same; how theirs are drawn is not described",
@@ -1065,7 +1063,7 @@ book.compare([dict(zip(columns, row)) for row in rows])
 #   a film, changes. A network may have learned to care for one axis less.
 # - Before you read a map by its place, ask where *any* map of that scale would lie. Haar details live on the surface,
 #   and coarse blocks reach into empty corners, whatever the network.
-# - Most features of a sparse volume are zero. Count steps by energy, or a ranking by size alone wins the table.
+# - Most features of a sparse volume are zero. Count steps by energy, or a ranking by size alone is level with the best.
 # - For SmoothGrad on volumes a quarter of the range is a sound choice: it is on a plateau, and most copies keep their
 #   class.
 # - Print what an untrained network does beside every claim about a trained one.

@@ -96,8 +96,9 @@ device = "cuda" if torch.cuda.is_available() else "cpu"
 # - **The CIFAR-10 family**: four small residual networks of one architecture with the same initial weights, trained for
 #   this book after those four recipes ([`python -m wam.recipes cifar10`](../book/api_training.md)). The adversary may
 #   move each value of a picture by 4/255. After few epochs on two processor cores, their accuracies are no records.
-#   They had about equal time, not equal steps; ADV, whose adversary takes seven steps, saw the fewest pictures. So read
-#   the family as three robust networks against one, not as a race between the three.
+#   They had neither equal time nor equal steps: ERM and ADV-Fast saw every picture 20 times, ADV, whose adversary takes
+#   seven steps, 12 times, and ADV-Free 10 times, each four times in a row. So read the family as three robust networks
+#   against one, not as a race between the three.
 # - **The MNIST pair**: two LeNets by the authors of AdverTorch, one trained as usual, one against projected gradient
 #   descent (PGD) with a radius of 0.3. We did not train them, and the pictures are of another kind: strokes on black.
 #
@@ -167,7 +168,7 @@ for group, g in groups.items():
         first = slice(pgd)
         here = attacked(net, g.x[first], g.y[first], g.radius) if profile == "embedded" or group == "pair" else None
         card = getattr(net, "card", {}).get("stored", {})
-        rows.append((title, percent(accuracy[group, title]), percent(here), percent(card.get("accuracy")),
+        rows.append((title, percent(accuracy[group, title], 2), percent(here), percent(card.get("accuracy"), 2),
                      percent(card.get("pgd20"))))  # fmt: skip
 rows += [(title, "missing", "–", "–", "–") for title in missing]
 head = ("network", "clean", f"PGD-20, first {pgd}", "card: clean", "card: PGD-20")
@@ -272,7 +273,7 @@ def chart(g, method):
 for method in ("WAM-SG", "WAM-IG"):
     fig, alt = chart(groups["family"], method)
     caption = f"Fig. 10, here: {method}, {len(x):,} pictures, Haar, {levels} levels; coarse to fine."
-    book.figure(fig, alt, caption + " Whiskers: 95 % intervals over pictures.")
+    book.figure(fig, alt, caption + " Whiskers, often too short to be seen: 95 % intervals over pictures.")
 
 
 # %%
@@ -355,7 +356,7 @@ say(text)
 
 # %% tags=["hide-input"]
 fig, alt = chart(groups["pair"], "WAM-SG")
-book.figure(fig, alt, f"The MNIST pair: WAM-SG, {len(digits):,} digits, 95 % intervals.")
+book.figure(fig, alt, f"The MNIST pair: WAM-SG, {len(digits):,} digits; the 95 % intervals are shorter than a line.")
 rows = [
     (method, span(c.loc["approx"]), span(c.loc["1"]), span(c.loc["coarseness"], digits=2, scale=1),
      f"{c.loc['coarseness', 'effect']:+.1f}")
@@ -383,9 +384,9 @@ say(text)
 #
 # ## Does it depend on the wavelet?
 #
-# Another frame costs no pass of a network ([chapter 02](02_images.ipynb)). We take four wavelets, with fewer levels
-# (long filters do not fit these small pictures more than twice), and the octaves of the Fourier transform
-# ([`wam.Fourier`](../book/api_explain.md)).
+# Another frame costs no pass of a network ([chapter 02](02_images.ipynb)). We take Haar with one to three levels, other
+# wavelets with two (their longer filters do not fit these small pictures more often), and the octaves of the Fourier
+# transform ([`wam.Fourier`](../book/api_explain.md)).
 
 # %% tags=["hide-input"]
 rows, sign = [], {}
@@ -432,7 +433,7 @@ say(text)
 # by the **share** $p_s$, as in the paper, or by the **density** $p_s / q_s$, with $q_s$ the share of the coefficients.
 
 # %%
-small = {"family": [0.005, 0.05, 0.1], "pair": [0.005, 0.2, 0.3]}  # root mean squares: faint, strong, stronger
+small = {"family": [0.005, 0.05, 0.1], "pair": [0.005, 0.2, 0.3]}  # root mean squares: faint, between, strong
 sizes = {"family": [0.02, 0.25, 0.5], "pair": small["pair"]} if profile == "paper" else small
 for group, g in groups.items():
     inputs, labels = g.x[:n_checked], g.y[:n_checked]

@@ -88,11 +88,11 @@ device = "cuda" if torch.cuda.is_available() else "cpu"
 # ([credits](../book/credits.md)). With `profile="paper"` the same cells run a ResNet-18 on ImageNet images that you
 # supply.
 #
-# [`stages.stages`](../book/api_measure.md) groups the layers of any network into about ten stages, in the order in
-# which they run on an input. [`sanity.cascade`](../book/api_measure.md) draws the weights of one stage after the other
-# anew, in a copy, with each layer's own initialisation, and resets the statistics of batch normalisation. In evaluation
-# mode such a normalisation then passes its input on, so a deep random network is almost constant, and its gradients are
-# tiny. Ranks do not depend on their size; but it is a special random network.
+# [`stages.stages`](../book/api_measure.md) groups the layers of any network into stages, ten by default, in the order
+# in which they run on an input. [`sanity.cascade`](../book/api_measure.md) draws the weights of one stage after the
+# other anew, in a copy, with each layer's own initialisation, and resets the statistics of batch normalisation. In
+# evaluation mode such a normalisation then passes its input on, so a deep random network is almost constant, and its
+# gradients are tiny. Ranks do not depend on their size; but it is a special random network.
 #
 # The paper describes the order twice, in opposite directions: "from the top to the bottom layers", as Adebayo et al.
 # do it ("top-down" below), and "from the shallowest conv1 to the deepest fc" ("bottom-up"). The labels of its Figure 8
@@ -260,7 +260,7 @@ text = f"At the end, with nothing learned left: {others}. **|z| stays at 1 by co
 guided = "guided backpropagation"
 text += f"Guided backpropagation is at {by_test[key].loc[(1, guided), 'mean']:.2f} with the first stage randomized, "
 text += f"and half-way at {half.loc[guided, 'mean']:.2f}"
-text += ": it falls only near the input." if half.loc[guided, "mean"] > 0.7 else "."
+text += ": most of its fall comes near the input." if half.loc[guided, "mean"] > 0.7 else "."
 say(text)
 
 # %%
@@ -507,7 +507,8 @@ net = torch.nn.Sequential(
 )
 test = randomization.run(net, torch.randn(4, 3, 32, 32), randomization.Methods(frame, samples=2, steps=2))
 rows = [(row["stage"], span(row)) for _, row in test.summary().query("method == 'WAM-SG'").iterrows()]
-book.table(("randomized", "WAM-SG: rank correlation"), rows, "A network that was never trained, as an example:")
+title = "A network that was never trained; its layers with weights are called 0 and 3:"
+book.table(("randomized", "WAM-SG: rank correlation"), rows, title)
 
 # %% [markdown]
 # With `folder=` the run is kept depth by depth and continues after an interruption; `order="independent"` randomizes
@@ -604,7 +605,7 @@ book.compare([dict(zip(columns, row)) for row in rows])
 #               for m in ("WAM-SG", "WAM-IG")})
 # ```
 #
-# By about a hundredth. It is a second source of uncertainty, which intervals over images do not contain; here it is the
+# Little. It is a second source of uncertainty, which intervals over images do not contain; here it is the
 # smaller one.
 #
 # </details>
@@ -623,7 +624,7 @@ book.compare([dict(zip(columns, row)) for row in rows])
 #         print(n, k, m, float(Reference(one[m]).agreement(two[m])[Key("absolute", "all", "spearman")].mean()))
 # ```
 #
-# By a few thousandths. Single explanations do change with the number of gradients, their mean correlation hardly.
+# Hardly. Single explanations do change with the number of gradients, their mean correlation does not.
 #
 # </details>
 #

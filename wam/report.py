@@ -34,7 +34,7 @@ CAPTIONS = {
     "explanation": "What was explained, and what matters of it: together, and scale by scale.",
     "spectrogram": "The sound, with lines around what is kept, and what is kept.",
     "slices": "Slices through the place that matters most.",
-    "scales": "What matters, by scale; with signs, if they add up to the score: for the class, or against it.",
+    "scales": "What matters, by scale; with signs, for the class or against it, where they sum to the score's change.",
 }
 """What is said below each of the figures of a report."""
 
