@@ -688,7 +688,7 @@ book.compare([dict(zip(columns, row)) for row in rows])
 # <details>
 # <summary>Solution</summary>
 #
-# ```python
+# ```py
 # from wam.picture_models import cifar10_resnet
 # from wam.classifier import read
 # again = cifar10_resnet("cifar10_erm", pretrained=False).eval()

@@ -142,7 +142,10 @@ def execute(chapter: str, profile: str) -> None:
 
 
 def with_solutions(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
-    """Put the code of the solutions to exercises into cells of its own, which run and are not shown."""
+    """Put the code of the solutions to exercises into cells of its own, which run and are not shown.
+
+    A block that needs what a reader has to make first, such as a trained network, is marked `py` instead of `python`.
+    """
     cells = []
     for cell in notebook.cells:
         solutions = SOLUTION.findall(cell.source) if cell.cell_type == "markdown" else []
