@@ -191,7 +191,7 @@ def _draw(axes, titles: Sequence[str], one: Explanation, rgb, fraction: float) -
 
 
 def reconstruction(one: Explanation, rgb: np.ndarray, fraction: float) -> np.ndarray:
-    """What :meth:`wam.Explanation.reconstruct` gives for one sample, in the colours of its image ``(h, w, channels)``.
+    """What :meth:`wam.explanation.Explanation.reconstruct` gives for one sample, in the colours of its image ``(h, w, channels)``.
 
     Per channel by the affine map from model space to the image that fits best.
     """
