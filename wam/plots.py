@@ -191,9 +191,9 @@ def _draw(axes, titles: Sequence[str], one: Explanation, rgb, fraction: float) -
 
 
 def reconstruction(one: Explanation, rgb: np.ndarray, fraction: float) -> np.ndarray:
-    """What :meth:`wam.explanation.Explanation.reconstruct` gives for one sample, in the colours of its image ``(h, w, channels)``.
+    """What :meth:`wam.explanation.Explanation.reconstruct` gives for one sample, in the colours of its image.
 
-    Per channel by the affine map from model space to the image that fits best.
+    Per channel of ``rgb``, ``(height, width, channels)``, by the affine map from model space to it that fits best.
     """
     x, part = one.frame.synthesis(one.coefficients), one.reconstruct(fraction)
     channels = []
