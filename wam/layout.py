@@ -52,6 +52,13 @@ def rows(
         Of the figure, with its line breaks.
     left
         Inches that stay free on the left, for labels of the rows.
+
+    Examples
+    --------
+    >>> from wam import layout
+    >>> figure, axes = layout.rows([(2, 1), (4, 0)], aspect=1.0)
+    >>> len(axes), figure.get_size_inches().round(2).tolist()
+    (6, [6.0, 4.72])
     """
     top = 1.3 * _LINE * (heading.count("\n") + 1) if heading else 0.0
     places = []  # of every panel: left, top, width

@@ -29,7 +29,12 @@ def top(share: float) -> str:
 
 
 def scale(scale: Scale, approximation: str = "approximation") -> str:
-    """A scale of :class:`wam.Explanation`; that of frames without levels is the pixels."""
+    """A scale of an explanation; that of frames without levels is the pixels.
+
+    >>> from wam import words
+    >>> words.scale("approx"), words.scale(2), words.scale(0)
+    ('approximation', 'level 2', 'pixels')
+    """
     return approximation if scale == "approx" else f"level {scale}" if scale else "pixels"
 
 
