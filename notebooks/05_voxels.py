@@ -1038,8 +1038,8 @@ order = {axis: ", ".join(f"{n} {areas['faithfulness'].loc[(axis, n), 'mean']:.2f
          for axis in ("count", "energy")}  # fmt: skip
 rows += [
     ("poster", "insertion, deletion and faithfulness of six methods on volumes",
-     "; ".join(f"{n} {v:.3f}" for n, v in poster["volume_faithfulness"].items()),
-     f"by number: {order['count']}", "another network" + ", other volumes" * (profile == "embedded"),
+     "; ".join(f"{n} " + ", ".join(f"{v:.3f}" for v in row) for n, row in zip(poster.index, poster.to_numpy())),
+     f"faithfulness by number: {order['count']}", "another network" + ", other volumes" * (profile == "embedded"),
      "not testable here"),
     ("poster", "WAM-IG and WAM-SG are the two most faithful methods on volumes", ".098 and .070; the others to .009",
      f"ahead in {led['count']} of 8 pairs by number, {led['energy']} by energy; behind in {behind['count']} and "

@@ -95,8 +95,8 @@ device = "cuda" if torch.cuda.is_available() else "cpu"
 # gradients are tiny. Ranks do not depend on their size; but it is a special random network.
 #
 # The paper describes the order twice, in opposite directions: "from the top to the bottom layers", as Adebayo et al.
-# do it ("top-down" below), and "from the shallowest conv1 to the deepest fc" ("bottom-up"). The labels of its Figure 8
-# go from conv1 to fc, so it shows the second. We do both.
+# do it ("top-down" below), and "from the shallowest conv1 to the deepest fc" ("bottom-up"). Its text
+# names the layers of Figure 8 from conv1 to fc, so we take it to show the second. We do both.
 
 # %%
 names = networks or {"embedded": ["mobilenet_v2", "efficientnet_lite0"], "paper": ["resnet18"]}[profile]
@@ -125,7 +125,8 @@ book.table(("network", "stages", "layers", "from the input to the output"), rows
 #
 # At every depth we explain the class that the *intact* network predicts, and compare with the explanation of the intact
 # network. An explanation is one attribution $\gamma$ per wavelet coefficient of the image (or per pixel). We compare by
-# Spearman's rank correlation of $|\gamma|$ over an image, averaged over the images. The paper does not say whether it
+# Spearman's rank correlation of $|\gamma|$ over an image, averaged over the images. (The paper says "rank correlation
+# (or Pearson correlation coefficient)", which are two things.) The paper does not say whether it
 # compares $\gamma$ or $|\gamma|$. Its released code makes maps of $|\gamma|$, so we take that, and show the other one
 # as well. The eight:
 #

@@ -335,8 +335,9 @@ say(text)
 #
 # ## Table 1: faithfulness
 #
-# Rows are the paper's methods. Its table gives means without intervals. Ours have them, and with few photographs they
-# are wide. Photographs that a network misclassifies are left out.
+# Rows are the paper's methods; Guided Backpropagation is in the table of its submission to ICLR 2025 only. The paper
+# gives means without intervals. Ours have them, and with few photographs they are wide. Photographs that a network
+# misclassifies are left out.
 
 # %% tags=["hide-input"]
 COLUMN = {"efficientnet_lite0": "EfficientNet", "mobilenet_v2": "Mean", "resnet18": "ResNet"}

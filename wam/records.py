@@ -21,7 +21,8 @@ RESULTS = Path(__file__).parent / "results"
 def paper(table: int | str) -> pd.DataFrame:
     """A table of the paper, or ``"poster"``, the one of its poster; with their names.
 
-    1, 3 and 4 are of images: faithfulness, mu-fidelity, insertion and deletion. 2 and 5 are of sounds, explained at the
+    1, 3 and 4 are of images: faithfulness (with Guided Backpropagation, which only the submission to ICLR 2025 has),
+    mu-fidelity, insertion and deletion. 2 and 5 are of sounds, explained at the
     wavelet coefficients and at the mel-spectrogram: the columns are the metrics on clean clips of ESC-50 and, ``_wn``,
     on clips in white noise. The poster has insertion, deletion and faithfulness of sounds, images and volumes.
 
