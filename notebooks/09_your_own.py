@@ -273,10 +273,12 @@ explorer.explore(network, data.photographs())
 # | too many levels | each level halves the input; the message names the largest number for your size and wavelet |
 # | output that is not `(batch, classes)` | wrap the network: `output="logits"`, or a function of what it returns |
 # | a completeness gap of more than some per cent | more `steps`, or `nodes="geometric"` for networks with logarithms |
-# | a gap as large as the score, of a sound model that evens out loudness | `method="smoothgrad"`, no path from 0 |
+# | a gap as large as the score, of a network that normalises its own input | `method="smoothgrad"`, no path from 0 |
 # | all attributions zero | the logit does not depend on the input: a `detach`, an integer, or a NumPy step on the way |
 # | a heatmap that is nothing but edges | compare with $\lvert z\rvert$, and see [chapter 07](07_randomization.ipynb) |
-# | several labels at once, sigmoids | explain the logit of one class at a time: `target=` |
+# | several labels at once, sigmoids | explain one logit at a time, `target=`; for the percentages `exclusive=False` |
+# | one logit, yes or no | as it is; to metrics say `output="sigmoid"` |
+# | a network in half precision | `model.float()`: gradients of coefficients need 32 bits |
 #
 # ## Paper and here
 #
@@ -308,7 +310,7 @@ book.compare([row], where="Fig. 1")
 #
 # ## Exercises
 #
-# **1. Another class.** Explain the second most probable class of your photograph. Which scale changes its sign?
+# **1. Another class.** Explain the second most probable class of your photograph. Does a scale change its sign?
 #
 # <details>
 # <summary>Solution</summary>
@@ -322,7 +324,7 @@ book.compare([row], where="Fig. 1")
 # ```
 #
 # The signed sums per scale add up to the change of each logit. Where one is positive and the other negative, that
-# scale decides between the two.
+# scale decides between the two. Where none is, as here for two kinds of cat, the scales speak for both classes alike.
 #
 # </details>
 #

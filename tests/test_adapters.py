@@ -13,9 +13,11 @@ from torch import nn
 from transformers.modeling_outputs import ImageClassifierOutput
 
 import wam
-from wam import adapters, huggingface, image_models, models
+from wam import adapters, data, huggingface, image_models, models, report
 from wam.clips import Clip
 from wam.front_ends import FilterBank, Standardised
+from wam.names import index as place
+from wam.pictures import Pictures
 
 SMALL = {"hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 16}
 CONVOLUTIONS = {"conv_dim": (8, 8), "conv_kernel": (10, 4), "conv_stride": (5, 4), "num_feat_extract_layers": 2}
@@ -115,6 +117,20 @@ def test_the_processors_normalisation_is_found():
 def test_class_names_and_numbers():
     named = huggingface.classifier(*vit(id2label={0: "cat", 1: "dog", 2: "LABEL_2"}))
     assert named.categories == ("cat", "dog", "class 2")
+
+
+@pytest.mark.parametrize("make", [vit, wav2vec2])
+def test_labels_exclude_each_other_unless_the_configuration_says_otherwise(make):
+    network, processor = make()
+    assert huggingface.classifier(network, processor).exclusive
+    network.config.problem_type = "multi_label_classification"
+    assert not huggingface.classifier(network, processor).exclusive
+    net, size = nn.Flatten(), {"ndim": 3, "input_size": (4, 4, 4)}
+    assert adapters.wrap(net, **size).exclusive and not adapters.wrap(net, **size, exclusive=False).exclusive
+    assert (
+        adapters.wrap(net, ndim=1, rate=8, exclusive=True).exclusive
+        and not adapters.wrap(net, ndim=1, rate=8).exclusive
+    )
 
 
 def test_double_precision_and_the_wrappers_output():
@@ -233,6 +249,11 @@ def test_a_model_without_a_trained_head_is_refused(tmp_path):
 def test_what_cannot_be_adapted_says_what_to_do():
     with pytest.raises(ValueError, match=r"give the processor of ViTForImageClassification too"):
         huggingface.classifier(vit()[0])
+    grey = hub.ConvNextForImageClassification(hub.ConvNextConfig(num_channels=1, hidden_sizes=[8] * 4, depths=[1] * 4))
+    with pytest.raises(ValueError, match=r"takes images of 1 channel, not of three.*adapters.wrap\(.*channels=1"):
+        huggingface.classifier(grey, hub.ConvNextImageProcessor(size={"shortest_edge": 48}))
+    wrapped = adapters.wrap(grey, ndim=2, channels=1, input_size=(48, 48), argument="pixel_values")
+    assert wrapped.categories == ("class 0", "class 1")
     small = {"d_model": 16, "encoder_layers": 1, "decoder_layers": 1, "encoder_attention_heads": 2}
     whisper = hub.WhisperForAudioClassification(hub.WhisperConfig(**small, encoder_ffn_dim=16, num_mel_bins=8))
     with pytest.raises(ValueError, match=r"'input_features' made by WhisperFeatureExtractor, .*adapters.wrap\("):
@@ -284,6 +305,25 @@ def test_class_names_of_timms_other_label_sets():
         assert model.categories[index] == name
     with pytest.raises(ValueError, match="encoder without classes"):
         image_models.from_timm("x", timm.create_model("test_vit", num_classes=0))
+
+
+def test_class_names_of_a_configuration_of_timm():
+    names = {"pretrained_cfg_overlay": {"label_names": ["cat", "dog"]}}
+    for classes, categories in ((2, ("cat", "dog")), (3, ("class 0", "class 1", "class 2"))):
+        model = image_models.from_timm("x", timm.create_model("test_vit", num_classes=classes, **names))
+        assert model.categories == categories and not model.training
+
+
+@pytest.mark.parametrize("name", ["test_resnet", "naflexvit_base_patch16_gap"])
+def test_networks_of_timm_with_other_channels_are_refused(name):
+    small = {} if name == "test_resnet" else {"embed_dim": 64, "depth": 1, "num_heads": 2}
+    assert image_models.from_timm("x", timm.create_model(name, num_classes=2, **small)).categories[1] == "class 1"
+    for channels in (1, 4):
+        network = timm.create_model(name, num_classes=2, in_chans=channels, **small)
+        with pytest.raises(ValueError, match=r"not take images of three channels.*adapters.wrap\(.*channels=1"):
+            image_models.from_timm("x", network)
+    grey = timm.create_model("test_resnet", num_classes=2, in_chans=1)
+    assert adapters.wrap(grey, ndim=2, channels=1, input_size=(160, 160), mean=[0.5], std=[0.2]).categories
 
 
 def test_timm_names_that_are_wrong():
@@ -362,6 +402,71 @@ def test_a_normalisation_may_be_an_array_or_a_tensor():
     flat = nn.Sequential(nn.Flatten(), nn.Linear(3 * 8 * 8, 2))
     model = adapters.wrap(flat, ndim=2, input_size=(8, 8), mean=np.full(3, 0.5), std=torch.full((3,), 0.25))
     torch.testing.assert_close(model.prepare(Image.new("RGB", (8, 8), "white")), torch.full((1, 3, 8, 8), 2.0))
+
+
+class Strange(nn.Module):
+    """Raises what it is told to, unless an image has 32 pixels along its sides."""
+
+    def __init__(self, error=AssertionError):
+        super().__init__()
+        self.error = error
+
+    def forward(self, x):
+        if x.shape[-1] != 32:
+            raise self.error
+        return x.mean((2, 3))
+
+
+@pytest.mark.parametrize("error", [AssertionError, KeyError("size"), AttributeError("old"), TypeError("x"), OSError(5)])
+def test_whatever_a_network_raises_says_what_to_do(error):
+    with pytest.raises(ValueError, match=r"Strange does not take zeros .*224\) for one example; \w+.*input_size="):
+        adapters.wrap(Strange(error), ndim=2)
+    assert adapters.wrap(Strange(error), ndim=2, input_size=(32, 32)).input_size == (32, 32)
+
+
+def test_class_names_as_they_are_given():
+    def names(given):
+        return adapters.wrap(Strange(), ndim=2, input_size=(32, 32), categories=given).categories
+
+    assert names({2: "fox", 0: "cat", 1: "dog"}) == ("cat", "dog", "fox")
+    assert names([7, np.str_("b"), 2.5]) == ("7", "b", "2.5")
+    with pytest.raises(ValueError, match=r"keys 0 to 2, one for each logit; got \[0, 1\]"):
+        names({0: "cat", 1: "dog"})
+    with pytest.raises(ValueError, match=r"keys 0 to 2, .*got \['cat', 'dog', 'fox'\]"):
+        names({"cat": 0, "dog": 1, "fox": 2})
+    with pytest.raises(TypeError, match=r"categories is a list of names, got 'abc'"):
+        names("abc")
+
+
+def test_a_class_is_one_name_or_one_index():
+    names = ["Dog", "Duck", 7]
+    for one in (1, "duck", "1", np.int64(1), np.array([1]), torch.tensor(1), torch.tensor([[1]]), np.array("duck")):
+        assert place(one, names) == 1
+    assert place("7", names) == 2
+    with pytest.raises(ValueError, match="there is no class 'cat'"):
+        place("cat", names)
+    for several in ([1], (0, 1), torch.tensor([0, 1]), np.arange(2), True, np.True_, torch.tensor(True), 1.0, None):
+        with pytest.raises(ValueError, match="one class is meant: give its name or index, got "):
+            place(several, names)
+
+
+@pytest.mark.parametrize("own", [False, True])
+def test_examples_of_the_package_are_prepared(own):
+    digits, cubes = data.mnist("test", 3), data.digits3d("test", 2)
+    pair = torch.arange(2 * 3 * 32 * 32).view(2, 3, 32, 32).remainder(256).byte()
+    pictures = Pictures(pair, 255, torch.tensor([0, 0]), ("a",), "made here")
+    prepare = {"prepare": lambda image: torch.from_numpy(np.array(image)).permute(2, 0, 1) / 255} if own else {}
+    model = adapters.wrap(Strange(), ndim=2, input_size=(32, 32), **prepare)
+    torch.testing.assert_close(model.prepare(pictures), pictures.batch())
+    assert report.explain(model, pictures[:1], "grad", levels=1).x.shape == (1, 3, 32, 32)
+    grey = adapters.wrap(nn.Flatten(), ndim=2, channels=1, input_size=(28, 28))
+    torch.testing.assert_close(grey.prepare(digits), digits.batch())
+
+    network = nn.Sequential(nn.AdaptiveAvgPool3d(2), nn.Flatten())
+    prepare = {"prepare": lambda values: 2 * values} if own else {"std": [0.5]}
+    model = adapters.wrap(network, ndim=3, **prepare)
+    torch.testing.assert_close(model.prepare(cubes), 2 * cubes.batch())
+    assert report.explain(model, cubes[:1], "grad", levels=1).x.shape[:2] == (1, 1)
 
 
 def test_what_does_not_fit_is_named():

@@ -211,3 +211,9 @@ def test_bad_arguments_are_named(net, x):
         explainer.attribute(x, target=0, baselines=(0.0, 1.0))
     assert not WaveletAttribution(net, HAAR, "smoothgrad").has_convergence_delta()
     assert explainer.has_convergence_delta()
+
+
+def test_what_captums_methods_order_differently_is_named():
+    net, x = torch.nn.Flatten(), torch.ones(1, 1, 8)
+    with pytest.raises(TypeError, match="positional"):
+        WaveletAttribution(net, wam.Pixel()).attribute(x, 0, 2)

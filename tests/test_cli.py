@@ -135,6 +135,111 @@ def test_files_that_cannot_be_explained(here, capsys):
         assert not Path(f"{Path(file).stem}_wam").exists()
 
 
+OTHERS = """
+import sys
+import timm, torch
+from torch import nn
+from wam import adapters
+
+class Own(nn.Module):
+    ndim = 3
+
+    def __init__(self, error=None, after=0):
+        super().__init__()
+        self.error, self.after = error, after
+
+    def forward(self, x):
+        self.after -= 1
+        if self.error and self.after < 0:
+            raise self.error
+        return x.flatten(2).mean(2) * torch.arange(1, x.shape[1] + 1)
+
+net = Own()
+
+def fails_at_once():
+    return Own(AssertionError())
+
+def fails_later():
+    return Own(KeyError("mask"), after=1)
+
+def leaves_later():
+    return Own(SystemExit(3), after=1)
+
+def leaves():
+    sys.exit("bye")
+
+def unfit():
+    return nn.Sequential(nn.Flatten(), nn.Linear(8, 2))
+
+def nested():
+    return nn.Identity()
+
+def of_timm():
+    return timm.create_model("test_vit", num_classes=3)
+
+def grey():
+    return timm.create_model("test_resnet", in_chans=1)
+
+def wrapped():
+    return adapters.wrap(Own(), ndim=2, input_size=(32, 32), categories={0: "a", 1: "b", 2: "c"})
+
+def prepared():
+    return adapters.wrap(Own(), ndim=2, input_size=(32, 32), prepare=lambda image: image.colours)
+"""
+
+
+@pytest.mark.parametrize(
+    "arguments, assumed",
+    [
+        (["photo.png", "--model", "others.py:net"], "net: prepared as 224 x 224, values 0 to 1, no normalisation"),
+        (["photo.png", "--model", "others.py:Own"], "Own: prepared as 224 x 224, values 0 to 1, no normalisation"),
+        (["tone.wav", "--model", "others.py:net", "--seconds", "1"], "net: heard at 8000 Hz, the rate of the file"),
+        (["cube.npy", "--model", "others.py:net"], "net: given the values of the file"),
+        (["photo.png", "--model", "others.py:of_timm"], "of_timm: prepared as its configuration of timm says"),
+        (["photo.png", "--model", "others.py:wrapped", "--target", "c"], ""),
+        (["arrays.npz", "--model", "others.py:net", "--array", "b"], "net: given the values of the file"),
+    ],
+)
+def test_what_is_assumed_of_a_module_of_ones_own_is_said(here, arguments, assumed, capsys):
+    """Whatever attributes it has, and whether a function returns it or it is one itself."""
+    Path("others.py").write_text(OTHERS)
+    np.savez("arrays.npz", a=np.zeros((4, 4)), b=np.load("cube.npy"))
+    assert cli.main(["explain", *arguments, "--method", "grad", "--levels", "1", "--out", "out"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    said = [line for line in lines if "wam.adapters.wrap" in line]
+    assert said == ([f"{assumed}; use wam.adapters.wrap(...) in others.py to change it"] if assumed else [])
+    if arguments[0] == "photo.png":
+        side = {"wrapped": 32, "of_timm": 160}.get(arguments[2].rpartition(":")[2], 224)
+        with Image.open("out/reconstruction.png") as image:
+            assert image.size == (side, side)
+
+
+@pytest.mark.parametrize(
+    "function, said",
+    [
+        ("fails_at_once", "zeros of shape (1, 3, 224, 224) for one example; AssertionError. input_size= says"),
+        ("fails_later", "error: others.py, line 17: KeyError: 'mask'"),
+        ("leaves_later", "error: others.py, line 17: SystemExit: 3; what runs as a program goes below if __name__"),
+        ("leaves", "error: others.py, line 32: SystemExit: bye; what runs as a program goes below if __name__"),
+        ("unfit", "how many channels they have, argument= what they are called (use wam.adapters.wrap(...) in others"),
+        ("nested", "not logits (1, classes): see output= (use wam.adapters.wrap(...) in others.py to say so)"),
+        ("grey", "does not take images of three channels"),
+        ("prepared", "error: others.py, line 50: AttributeError: 'Image' object has no attribute 'colours'"),
+        ("nothing", "others.py has no function 'nothing'; it has Own, net, fails_at_once"),
+    ],
+)
+def test_whatever_ones_own_code_raises_is_one_line(here, function, said, capsys):
+    Path("others.py").write_text(OTHERS)
+    assert said in failing(["explain", "photo.png", "--model", f"others.py:{function}", "--out", "out"], capsys)
+    assert not Path("out").exists()
+
+
+def test_a_program_is_no_model(here, capsys):
+    Path("program.py").write_text("import sys\nsys.exit(main())\n".replace("main()", "4"))
+    said = failing(["explain", "photo.png", "--model", "program.py:main"], capsys)
+    assert said.startswith("error: program.py, line 2: SystemExit: 4; what runs as a program goes below")
+
+
 def test_settings_that_are_impossible(here, capsys):
     mine = ["explain", "photo.png", "--model", "mine.py:network", "--out", "out"]
     for arguments, said in [
@@ -149,6 +254,10 @@ def test_settings_that_are_impossible(here, capsys):
         (["--model", "nowhere.py:network"], "there is no file nowhere.py"),
         (["--model", "mine.py:networ"], "mine.py has no function 'networ'; it has Net, network, slow, nothing, broken"),
         (["--model", "mine.py:nothing"], "returns NoneType, not a classifier or a torch.nn.Module"),
+        (["--model", "mine.py"], "--model mine.py:FUNCTION names one that returns a torch.nn.Module"),
+        (["--weights", "mine.pt"], "--weights is for models that have a name here"),
+        (["--seconds", "2"], "--seconds is for recordings, not for images as photo.png: leave it out"),
+        (["--array", "a"], "--array is for .npz files, which photo.png is not: leave it out"),
         (["--model", "mine.py:broken"], "mine.py, line 29: ZeroDivisionError: division by zero"),
     ]:
         assert said in failing([*mine, *arguments], capsys)
@@ -281,6 +390,7 @@ def test_defaults_in_the_help_are_the_real_ones(capsys):
     assert "haar, or sym8 for sounds" in text and "default: 3, or 5 for sounds" in text
     assert methods.STEPS == {1: 16, 2: 64, 3: 16} and "default: 64, or 16 for sounds and volumes" in text
     assert methods.SAMPLES == {1: 16, 2: 16, 3: 25} and "default: 16, or 25 for volumes" in text
+    assert "divided by its peak" in text and "a model of your own" in text
     assert preparation.SECONDS == 5 and "default: at most 5" in text
 
 

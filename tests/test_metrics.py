@@ -152,9 +152,20 @@ def test_mu_fidelity_of_something_constant_is_undefined():
     model, x, e = explained(frame, shape)
     even = replace(e, attributions=e.attributions.map(torch.ones_like))
     assert metrics.mu_fidelity(model, x, even, subsets=5).isnan().all()
-    one = lambda x: x.flatten(1).sum(1, keepdim=True)  # noqa: E731 - one class has probability 1
+
+
+def test_a_single_score_has_no_softmax():
+    frame, shape = CASES["image"]
+    _, x, _ = explained(frame, shape)
+    one = lambda x: x.flatten(1).sum(1, keepdim=True) / 10  # noqa: E731
     e = wam.saliency(one, x, frame=frame)
-    assert metrics.mu_fidelity(one, x, e, subsets=5).isnan().all()
+    for metric in (metrics.perturbation_curves, metrics.mu_fidelity, metrics.faithfulness_on_spectra):
+        for output in ("softmax", "top1"):
+            with pytest.raises(ValueError, match=f"one score alone has no {output}: take output='sigmoid' or 'logit'"):
+                metric(one, x, e, output=output)
+        metric(one, x, e, output="sigmoid")
+    curves = metrics.perturbation_curves(one, x, e, output="sigmoid")
+    torch.testing.assert_close(curves.deletion[:, 0], one(x)[:, 0].sigmoid())
 
 
 # --- what enters the model --------------------------------------------------------------------------------------------

@@ -190,6 +190,54 @@ def test_what_cannot_be_explained(photograph, volume):
         report.explain(adapters.wrap(Undefined(), ndim=2), image)
 
 
+def test_models_that_are_no_classifiers_or_half_ones(photograph):
+    _, image, _ = photograph
+    with pytest.raises(TypeError, match=r"Flatten is no classifier yet: wam\.adapters\.wrap\(model, ndim=2, \.\.\.\)"):
+        report.explain(nn.Flatten(), image)
+    half = adapters.wrap(nn.Sequential(nn.Flatten(), nn.LazyLinear(2)), ndim=2, name="net").bfloat16()
+    with pytest.raises(TypeError, match=r"net computes in torch\.bfloat16, .* float32 or float64: model\.float\(\)"):
+        report.explain(half, image)
+
+
+def test_what_is_no_example_is_answered_by_what_makes_one(photograph, volume, tmp_path):
+    model, image, _ = photograph
+    for example, said in (
+        (str(tmp_path / "a.jpg"), "got str: wam.inputs.read(path) reads a file"),
+        (tmp_path / "a.jpg", "Path: wam.inputs.read(path) reads a file"),
+        (np.asarray(image), "got ndarray: PIL.Image.fromarray makes an image"),
+        (
+            torch.zeros(3, 224, 224),
+            "got a tensor (3, 224, 224): as the model takes it, it has a batch axis, too: x[None]",
+        ),
+    ):
+        with pytest.raises(TypeError, match=re.escape(said)):
+            report.explain(model, example)
+    with pytest.raises(TypeError, match=re.escape("volumes with their channels, got (16, 16, 16): x[None] has one")):
+        report.explain(volume[0], torch.rand(16, 16, 16))
+
+
+def test_one_logit_and_classes_that_do_not_exclude_each_other(photograph):
+    _, image, _ = photograph
+    for classes, exclusive in ((1, True), (3, False), (3, True)):
+        torch.manual_seed(0)
+        net = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Flatten(), nn.Linear(3, classes))
+        model = adapters.wrap(net, ndim=2, input_size=(32, 32))
+        model.exclusive = exclusive
+        found = report.explain(model, image, "grad")
+        wanted = found.logits.softmax(0) if classes > 1 and exclusive else found.logits.sigmoid()
+        assert torch.equal(found.probabilities, wanted) and found.probabilities[0] < 1
+
+
+def test_a_score_that_does_not_change_along_the_path(volume):
+    class Normalising(nn.Module):
+        def forward(self, x):
+            x = x.flatten(1)
+            return ((x - x.mean(1, keepdim=True)) / (x.std(1, keepdim=True) + 1e-9))[:, 100:103]
+
+    found = report.explain(adapters.wrap(Normalising(), ndim=3, input_size=(16, 16, 16)), volume[1], steps=4)
+    assert "the score hardly changes on the path, as where a model normalises its input: take SmoothGrad" in str(found)
+
+
 class Undefined(nn.Module):
     def forward(self, x):
         return x.flatten(1)[:, :3] / 0 * 0
@@ -236,6 +284,24 @@ def test_the_folder_holds_everything(each, tmp_path):
     else:
         seen = np.asarray(Image.open(names["reconstruction.png"])) / 255
         assert seen.shape == (224, 224, 3) and np.abs(seen - model.display(kept[None])[0]).max() < 0.01
+
+
+def test_a_network_that_sees_in_grey(photograph, tmp_path):
+    torch.manual_seed(0)
+    net = nn.Sequential(nn.AdaptiveAvgPool2d(4), nn.Flatten(), nn.Linear(16, 3))
+    model = adapters.wrap(net, ndim=2, channels=1, input_size=(32, 32))
+    report.explain(model, photograph[1], steps=2, top=1.0).save(tmp_path)
+    grey = np.asarray(Image.open(tmp_path / "reconstruction.png"), dtype=int)
+    x, _ = preparation.prepared(model, photograph[1])
+    assert grey.shape == (32, 32) and np.abs(grey / 255 - x[0, 0].numpy()).max() < 0.01
+
+
+def test_a_folder_holds_the_files_of_one_report(each, recording, volume, tmp_path):
+    (tmp_path / "mine.txt").write_text("kept")
+    recording[2].save(tmp_path)
+    volume[2].save(tmp_path)
+    made = {path.name for path in each[2].save(tmp_path)}
+    assert {path.name for path in tmp_path.iterdir()} == made | {"mine.txt"}
 
 
 def test_it_is_shown_with_alternative_texts(each, monkeypatch):

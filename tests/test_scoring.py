@@ -66,3 +66,22 @@ def test_a_model_may_give_all_scores_in_the_same_memory():
     assert torch.equal(curves[0].insertion, curves[1].insertion)
     score, target = scoring.predict(lambda x: memory.copy_(x.flatten(1)), x, None, 1)
     assert torch.equal(score, x.flatten(1).amax(1)) and torch.equal(target, e.target)
+
+
+def test_recurrent_layers_are_evaluated_without_cudnn():
+    """Which has no gradients for them in evaluation mode; on a CPU only the switch can be seen."""
+
+    class Net(torch.nn.Module):
+        def __init__(self, layer):
+            super().__init__()
+            self.layer, self.seen = layer, []
+
+        def forward(self, x):
+            self.seen.append(torch.backends.cudnn.enabled)
+            return x.flatten(1)
+
+    assert torch.backends.cudnn.enabled
+    for layer, enabled in ((torch.nn.GRU(4, 4), False), (torch.nn.Linear(4, 4), True)):
+        net = Net(layer)
+        wam.saliency(net, torch.ones(1, 1, 4), 0, frame=wam.Pixel())
+        assert net.seen and set(net.seen) == {enabled} and torch.backends.cudnn.enabled

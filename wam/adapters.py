@@ -7,6 +7,7 @@ Networks of timm and of Hugging Face have their own: :mod:`wam.image_models`, :m
 
 from __future__ import annotations
 
+import reprlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
@@ -27,7 +28,7 @@ def wrap(
     network: nn.Module,
     *,
     ndim: int,
-    categories: Iterable[str] | int | None = None,
+    categories: Iterable[str] | Mapping[int, str] | int | None = None,
     prepare: Callable[[Any], Tensor] | None = None,
     argument: str | None = None,
     output: str | int | None = None,
@@ -37,6 +38,7 @@ def wrap(
     mean: Sequence[float] | None = None,
     std: Sequence[float] | None = None,
     rate: int | None = None,
+    exclusive: bool | None = None,
 ) -> ImageClassifier | SoundClassifier | VolumeClassifier:
     """Any module as a classifier of sounds, images or volumes, in eval mode. The module is shared, not copied.
 
@@ -50,7 +52,8 @@ def wrap(
     ndim
         1 for sounds, 2 for images, 3 for volumes.
     categories
-        The class names, or how many; by default as many as there are logits, ``"class 0"`` and so on.
+        The class names, in the order of the logits or by their index (``id2label``), or how many; by default as many as
+        there are logits, ``"class 0"`` and so on.
     prepare
         From one example to ``(channels, *spatial)``: from a PIL image (in RGB, or grey for one channel), a
         :class:`wam.clips.Clip`, or whatever your volumes are. By default an image is resized (its shorter side), cut
@@ -74,6 +77,9 @@ def wrap(
         none. With a ``prepare`` of yours, say here what it does.
     rate
         Samples per second, needed for sounds.
+    exclusive
+        Whether one class alone is right: softmax makes the probabilities then, otherwise sigmoids do. By default it is
+        so for images and volumes, and not for sounds. Explanations are of logits in any case.
 
     Raises
     ------
@@ -119,17 +125,18 @@ def wrap(
     zeros = torch.zeros(1, channels, *size).to(like)
     with torch.no_grad():
         try:
-            logits = adapted(zeros)
-        except (RuntimeError, ValueError, IndexError) as error:
+            found = adapted.called(zeros)
+        except Exception as error:  # whatever code from elsewhere raises
+            said = f"{type(error).__name__}: {error}".rstrip(": .")
             raise ValueError(
-                f"{name} does not take zeros of shape {tuple(zeros.shape)} for one example: {error}. "
-                "input_size= says how large its inputs are, channels= how many channels they have"
+                f"{name} does not take zeros of shape {tuple(zeros.shape)} for one example; {said}. input_size= says "
+                "how large its inputs are, channels= how many channels they have, argument= what they are called"
             ) from error
+        logits = adapted.logits(found)
     if logits.ndim != 2 or len(logits) != 1:
         raise ValueError(f"{name} gives {tuple(logits.shape)} for one example, not logits (1, classes): see output=")
     classes = logits.shape[1]
-    given = classes if categories is None else categories
-    names = [f"class {i}" for i in range(positive(given, "categories"))] if isinstance(given, int) else tuple(given)
+    names = _names(classes if categories is None else categories, classes)
     if len(names) != classes:
         raise ValueError(f"{name} has {classes} logits, got {len(names)} categories")
 
@@ -142,6 +149,7 @@ def wrap(
         model = ImageClassifier(name, adapted, prepare, mean, std, size, categories=names)
     else:
         model = VolumeClassifier(name, adapted, names, channels, transform=prepare or _Volume(mean, std))
+    model.exclusive = model.exclusive if exclusive is None else bool(exclusive)
     return model.to(like.device, like.dtype if like.is_floating_point() else None).eval()
 
 
@@ -187,8 +195,15 @@ class Adapter(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         """Logits ``(batch, classes)``."""
+        return self.logits(self.called(x))
+
+    def called(self, x: Tensor) -> Any:
+        """What the network returns."""
         x = x if self.before is None else self.before(x)
-        found = self.network(x) if self.argument is None else self.network(**{self.argument: x})
+        return self.network(x) if self.argument is None else self.network(**{self.argument: x})
+
+    def logits(self, found: Any) -> Tensor:
+        """The logits in what the network returned."""
         if self.output is None and isinstance(found, Tensor):
             return found
         where = "logits" if self.output is None else self.output
@@ -205,6 +220,20 @@ class Adapter(nn.Module):
                 + f", and no tensor as {where!r}: say with output= which key, attribute or place holds the logits"
             )
         return logits
+
+
+def _names(given: Any, classes: int) -> list[str]:
+    """The class names as a list, from whatever they were given as."""
+    if isinstance(given, str):
+        raise TypeError(f"categories is a list of names, got {given!r}: [{given!r}] is a list of one")
+    if isinstance(given, int):
+        return [f"class {i}" for i in range(positive(given, "categories"))]
+    if isinstance(given, Mapping):
+        if set(given) != set(range(classes)):
+            keys = f"0 to {classes - 1}, one for each logit"
+            raise ValueError(f"categories as a mapping has the keys {keys}; got {reprlib.repr(list(given))}")
+        given = [given[i] for i in range(classes)]
+    return list(map(str, given))
 
 
 class _Volume:

@@ -84,9 +84,9 @@ class WaveletAttribution(GradientAttribution):
         self,
         inputs: Tensor | tuple[Tensor, ...],
         target: Any = None,
+        *,
         additional_forward_args: Any = None,
         return_convergence_delta: bool = False,
-        *,
         baselines: Any = None,
         n_steps: int = 32,
         nodes: str = quadrature.RULES[0],
@@ -97,6 +97,9 @@ class WaveletAttribution(GradientAttribution):
         domain: str = "input",
     ) -> Any:
         r"""The attributions of a batch of inputs.
+
+        What comes behind ``target`` is named, because Captum's methods disagree about its order. One gradient is in
+        memory at a time: there is no ``internal_batch_size``.
 
         Parameters
         ----------

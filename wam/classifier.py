@@ -41,6 +41,9 @@ class Classifier(nn.Module):
 
     EXAMPLES: ClassVar[type[Examples]] = Examples
 
+    exclusive = True
+    """Whether one class alone is right, so that probabilities are a softmax, otherwise sigmoids. Can be set."""
+
     def __init__(
         self,
         name: str,
@@ -86,7 +89,8 @@ class Classifier(nn.Module):
         """
         kind, like = self.EXAMPLES, next(self.parameters(), torch.empty(0))
         if self.transform is not None:
-            several = examples if isinstance(examples, list | tuple) else [examples]
+            given = list(examples.batch()) if isinstance(examples, Examples) else examples
+            several = given if isinstance(given, list | tuple) else [given]
             if not several:
                 raise ValueError(f"prepare() needs {kind.NOUN}, at least one, got none")
             return torch.stack([self.transform(example) for example in several]).to(like)

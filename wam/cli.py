@@ -39,6 +39,13 @@ what the numbers mean:
             an empty volume) to the input, up to the gap
   gap       what the integration misses; more --steps make it smaller"""
 
+_OWN = """a model of your own, --model FILE.py:FUNCTION:
+  What FUNCTION returns, called without arguments; or a torch.nn.Module that is called so. A module of timm is
+  prepared as its configuration says. Any other one gets images of 224 x 224, values 0 to 1, without normalisation;
+  recordings at the rate of the file; volumes as the file has them. Its classes are "class 0" and so on. To change
+  that, return for example wam.adapters.wrap(module, ndim=2, input_size=(384, 384), mean=[...], std=[...],
+  categories=[...]). The code in FILE.py is run."""
+
 _EXAMPLES = """examples:
   wam explain dog.jpg
   wam explain dog.jpg --model resnet18 --wavelet db4 --levels 4 --target "bull mastiff" --out dog
@@ -124,15 +131,16 @@ def _parser() -> argparse.ArgumentParser:
         "explain",
         help="explain a photograph, a recording or a volume",
         description="Explain what a model says of a file: a photograph (JPEG, PNG, WebP, TIFF, ...), a recording\n"
-        "(WAV, FLAC, Ogg, MP3, ...) or a volume (.npy, .npz). Figures, numbers and attributions go to a folder.",
-        epilog=f"{_EXAMPLES}\n\n{_WRITTEN}\n\n{_CODES}",
+        "(WAV, FLAC, Ogg, MP3, ...) or a volume (.npy, .npz). Figures, numbers and attributions go to a folder.\n"
+        "A recording is made mono, brought to the rate of the model, cut (--seconds) and divided by its peak first.",
+        epilog=f"{_EXAMPLES}\n\n{_OWN}\n\n{_WRITTEN}\n\n{_CODES}",
         **plain,
     )
     add = explain.add_argument
     add("file", metavar="FILE", help="what is explained; what kind it is, is seen by its content")
     add("--model", metavar="NAME", help="a name of 'wam models', any classifier of timm, hf:OWNER/NAME of Hugging "
         "Face, or FILE.py:FUNCTION, a function without arguments that returns a torch.nn.Module, or what "
-        "wam.adapters.wrap makes of one; its code is run (default: efficientnet_lite0, yamnet, digits3d)")  # fmt: skip
+        "wam.adapters.wrap makes of one, see below (default: efficientnet_lite0, yamnet, digits3d)")  # fmt: skip
     long = ["integrated_gradients", "smoothgrad", "saliency"]
     add("--method", default="ig", metavar="M", choices=["ig", "sg", "grad", *long],
         help="ig: integrated gradients (default), sg: SmoothGrad, grad: the plain gradient")  # fmt: skip
@@ -150,11 +158,12 @@ def _parser() -> argparse.ArgumentParser:
     add("--samples", type=number(int, 1), metavar="N", help="noisy copies of sg (default: 16, or 25 for volumes)")
     add("--seed", type=number(int, 0), default=0, metavar="N", help="of the noise of sg (default: 0)")
     add("--seconds", type=number(float, 0, above=True), metavar="S",
-        help="of a recording: explain so many seconds, those with the most energy (default: at most 5)")  # fmt: skip
-    add("--array", metavar="NAME", help="of an .npz file: which array, if there are several")
+        help="of a recording: explain so many seconds, those with the most energy (default: at most 5); an error "
+             "for other files")  # fmt: skip
+    add("--array", metavar="NAME", help="of an .npz file: which array, if there are several; an error for other files")
     add("--max-batch", type=number(int, 1), default=4, metavar="N", help="inputs in one pass of the model (default: 4)")
     add("--device", default="cpu", metavar="D", help="where the model runs: cpu (default), cuda, mps, ...")
-    add("--weights", metavar="FILE", help="weights, for the models that need a file of them")
+    add("--weights", metavar="FILE", help="weights, for the models of 'wam models' that need a file of them")
     add("--quiet", action="store_true", help="print nothing but errors")
     explain.set_defaults(run=commands.explain)
 

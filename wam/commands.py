@@ -34,9 +34,10 @@ def explain(
     saving = False
     try:
         example = inputs.read(file, array)
+        _fitting(example, file, array, settings["seconds"])
         part("reading")
         with files.writable(folder):
-            network = _model(model, weights, device, example)
+            network, assumed = _model(model, weights, device, example)
             part("model")
             settings["progress"] = sys.stderr.isatty() and not quiet
             made = report.explain(network, example, top=top, **settings)
@@ -48,10 +49,15 @@ def explain(
         if saving:
             return failed(OSError(f"{folder}: {error.strerror or error}; nothing of this run is left there"), 1)
         return failed(error, 2)
-    except (ValueError, TypeError, ImportError, RuntimeError) as error:
+    except (Exception, SystemExit) as error:
+        theirs, known = _own_file(model), isinstance(error, ValueError | TypeError | ImportError | RuntimeError)
+        if not theirs and not known:
+            raise
+        if theirs and (_line(theirs, error) or not known):
+            error = _placed(theirs, error)
         return failed(error, 1 if "memory" in str(error) else 2)
     if not quiet:
-        print(f"{file}\n{made}\n\n{folder}{os.sep}: {', '.join(path.name for path in written)}")
+        print(f"{file}\n{made}\n{assumed}\n{folder}{os.sep}: {', '.join(path.name for path in written)}")
         print(_timing(written[-1]))
     return 0
 
@@ -63,25 +69,66 @@ def _timing(summary: Path) -> str:
     return f"{sum(parts.values()):.1f} s: " + ", ".join(f"{name} {value:.1f}" for name, value in parts.items())
 
 
-def _model(name: str | None, weights: str | None, device: str, example: Any) -> Any:
-    """The classifier of a name, for what was read."""
+def _fitting(example: Any, file: str, array: str | None, seconds: float | None) -> None:
+    """A ``ValueError`` if an argument is for files of another kind."""
+    import zipfile
+
+    from wam.preparation import NOUNS, dimensions
+
+    if seconds is not None and dimensions(example) != 1:
+        raise ValueError(f"--seconds is for recordings, not for {NOUNS[dimensions(example)]}s as {file}: leave it out")
+    if array is not None and not zipfile.is_zipfile(file):
+        raise ValueError(f"--array is for .npz files, which {file} is not: leave it out")
+
+
+def _model(name: str | None, weights: str | None, device: str, example: Any) -> tuple[Any, str]:
+    """The classifier of a name, for what was read, and what was assumed about it, as a line or nothing."""
     from wam import models
     from wam.preparation import EMBEDDED, check, dimensions
 
     models.usable(device)
     ndim = dimensions(example)
     name = name or EMBEDDED[ndim]
-    file, _, factory = name.rpartition(":")
-    own = file.endswith(".py")
-    model = _own(file, factory, ndim, example).to(device) if own else models.load(name, device, weights=weights)
+    if name.endswith(".py"):
+        raise ValueError(f"which function of it? --model {name}:FUNCTION names one that returns a torch.nn.Module")
+    if file := _own_file(name):
+        if weights is not None:
+            raise ValueError("--weights is for models that have a name here: a function of yours loads its own")
+        factory = name.rpartition(":")[2]
+        model, assumed = _classifier(_own(file, factory), factory, file, ndim, example)
+        model = model.to(device)
+    else:
+        model, assumed = models.load(name, device, weights=weights), ""
     check(model, example)  # a volume of four axes could be a batch of images
-    return model
+    return model, assumed
 
 
-def _own(file: str, factory: str, ndim: int, example: Any) -> Any:
-    """What a function of a Python file returns, as a classifier."""
-    import importlib.util
+def _own_file(name: str | None) -> str | None:
+    """The file of ``FILE.py:FUNCTION``."""
+    file = (name or "").rpartition(":")[0]
+    return file if file.endswith(".py") else None
+
+
+def _line(file: str, error: BaseException) -> int | None:
+    """The line of a file where an error came from, if it came from there."""
     import traceback
+
+    real = os.path.realpath
+    inside = [frame for frame in traceback.extract_tb(error.__traceback__) if real(frame.filename) == real(file)]
+    return inside[-1].lineno if inside else None
+
+
+def _placed(file: str, error: BaseException) -> ValueError:
+    """Whatever the reader's own code raises, with its place and its kind."""
+    line = f", line {found}" if (found := _line(file, error)) else ""
+    hint = "; what runs as a program goes below if __name__ == '__main__':" if isinstance(error, SystemExit) else ""
+    said = f"{type(error).__name__}: {error}".rstrip(": ")
+    return ValueError(f"{file}{line}: {said}{hint}")
+
+
+def _own(file: str, factory: str) -> Any:
+    """A module of a Python file, or the one that a function of it returns."""
+    import importlib.util
 
     from torch import nn
 
@@ -93,25 +140,45 @@ def _own(file: str, factory: str, ndim: int, example: Any) -> Any:
     try:
         sys.path.insert(0, str(Path(file).resolve().parent))
         spec.loader.exec_module(module)
-        made = getattr(module, factory)() if callable(getattr(module, factory, None)) else None
+        found = made = getattr(module, factory, None)
+        if callable(found) and not isinstance(found, nn.Module):
+            made = found()
     except Exception as error:  # whatever their code raises is theirs: say where
-        inside = [f for f in traceback.extract_tb(error.__traceback__) if Path(f.filename) == Path(file).absolute()]
-        line = f", line {inside[-1].lineno}" if inside else ""
-        raise ValueError(f"{file}{line}: {type(error).__name__}: {error}") from error
+        raise _placed(file, error) from error
     finally:
         sys.path.pop(0)
-    if not callable(getattr(module, factory, None)):
-        names = [n for n, v in vars(module).items() if callable(v) and getattr(v, "__module__", "") == module.__name__]
+    if not callable(found):
+        names = [
+            name
+            for name, value in vars(module).items()
+            if isinstance(value, nn.Module) or (callable(value) and getattr(value, "__module__", "") == module.__name__)
+        ]
         raise ValueError(f"{file} has no function {factory!r}; it has {', '.join(names) or 'none'}")
     if not isinstance(made, nn.Module):
         raise ValueError(f"{factory} of {file} returns {type(made).__name__}, not a classifier or a torch.nn.Module")
-    if not hasattr(made, "ndim"):
-        from wam import adapters
+    return made
 
-        size = {"rate": example.rate} if ndim == 1 else {}
-        size |= {"channels": example.shape[0], "input_size": tuple(example.shape[1:])} if ndim == 3 else {}
-        made = adapters.wrap(made, ndim=ndim, name=factory, **size)
-    return made.eval()
+
+def _classifier(made: Any, name: str, file: str, ndim: int, example: Any) -> tuple[Any, str]:
+    """A module of a reader's own as a classifier, if it is none yet, and what was assumed about it."""
+    from wam import adapters, image_models
+    from wam.models import ImageClassifier, PictureClassifier, SoundClassifier, VolumeClassifier
+
+    if isinstance(made, ImageClassifier | PictureClassifier | SoundClassifier | VolumeClassifier):
+        return made.eval(), ""
+    given, how = {}, "prepared as 224 x 224, values 0 to 1, no normalisation"
+    if ndim == 1:
+        given, how = {"rate": example.rate}, f"heard at {example.rate} Hz, the rate of the file"
+    elif ndim == 3:
+        given, how = {"channels": len(example), "input_size": example.shape[1:]}, "given the values of the file"
+    try:
+        if getattr(made, "pretrained_cfg", None):
+            made, how = image_models.from_timm(name, made), "prepared as its configuration of timm says"
+        else:
+            made = adapters.wrap(made, ndim=ndim, name=name, **given)
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"{error} (use wam.adapters.wrap(...) in {file} to say so)") from error
+    return made, f"{name}: {how}; use wam.adapters.wrap(...) in {file} to change it\n"
 
 
 def fetch(*, own: bool, names: list[str]) -> int:

@@ -6,7 +6,7 @@ import os
 import shutil
 import tempfile
 import uuid
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
@@ -34,10 +34,11 @@ def replace(path: Path, write: Callable[[Path], Any]) -> None:
         raise
 
 
-def replace_all(folder: Path, contents: Mapping[str, Callable[[Path], Any]]) -> list[Path]:
+def replace_all(folder: Path, contents: Mapping[str, Callable[[Path], Any]], stale: Iterable[str] = ()) -> list[Path]:
     """Let every function write its file, by name, and put them into ``folder`` when all of them are whole.
 
-    If one fails, or is interrupted, ``folder`` is as it was before; a folder that was not there is gone again.
+    Files of an earlier run, named in ``stale``, that are not written now are then removed. If one fails, or is
+    interrupted, ``folder`` is as it was before; a folder that was not there is gone again.
 
     >>> import tempfile
     >>> from pathlib import Path
@@ -48,14 +49,17 @@ def replace_all(folder: Path, contents: Mapping[str, Callable[[Path], Any]]) -> 
     (['a.txt'], 'whole')
     """
     with writable(folder):
-        scratch = Path(tempfile.mkdtemp(prefix=".scratch-", dir=folder))
+        scratch = folder / f".scratch-{uuid.uuid4().hex}"
         try:
+            scratch.mkdir(mode=0o700)  # here, so that an interrupt while it is made leaves nothing, too
             for name, write in contents.items():
                 write(scratch / name)
                 with (scratch / name).open("rb") as file:
                     os.fsync(file.fileno())  # some file systems find out only now that they are full
             for name in contents:
                 os.replace(scratch / name, folder / name)
+            for name in set(stale) - set(contents):
+                (folder / name).unlink(missing_ok=True)
         finally:
             shutil.rmtree(scratch, ignore_errors=True)
     return [folder / name for name in contents]

@@ -31,6 +31,8 @@ def classifier(
     - Sounds, Audio Spectrogram Transformers: the input is the waveform, and :class:`wam.front_ends.FilterBank` inside
       the model is what their extractor computes. What is longer than its ``max_length`` frames is not heard.
 
+    Its classes exclude each other unless its configuration says ``"multi_label_classification"``.
+
     Parameters
     ----------
     model
@@ -46,8 +48,9 @@ def classifier(
     ImportError
         ``transformers`` is not installed.
     ValueError
-        The model is neither an image nor an audio classifier; its classification head is not trained; or it hears
-        through a front end that is not differentiable here. The message says what to do.
+        The model is neither an image nor an audio classifier; its classification head is not trained; its images have
+        other channels than three; or it hears through a front end that is not differentiable here. The message says
+        what to do.
     wam.assets.AssetError
         It could not be downloaded.
 
@@ -85,6 +88,12 @@ def classifier(
     categories = [model.config.id2label[i] for i in range(model.config.num_labels)]
     categories = [re.sub(r"^LABEL_(\d+)$", r"class \1", str(label)) for label in categories]
     if argument == "pixel_values":
+        if (channels := getattr(model.config, "num_channels", 3)) != 3:
+            raise ValueError(
+                f"{name} takes images of {channels} channel{'s' * (channels != 1)}, not of three. For one channel call "
+                "adapters.wrap(model, ndim=2, channels=1, input_size=(height, width), mean=[...], std=[...], "
+                "argument='pixel_values') with the normalisation of its training"
+            )
         transform, order, mean, std, size = _shown(processor)
         network = Adapter(model, argument, "logits", lambda x: x[:, order])
         found = ImageClassifier(name, network, transform, mean, std, size, trained, categories)
@@ -99,6 +108,7 @@ def classifier(
             "(batch, 1, n), and give nn.Sequential(front_end, adapters.Adapter(model, "
             f"{argument!r}, 'logits')) to adapters.wrap(..., ndim=1, rate=...)"
         )
+    found.exclusive = model.config.problem_type != "multi_label_classification"
     return found.to(model.device, model.dtype).eval()
 
 

@@ -16,12 +16,14 @@ import torchvision
 from PIL import Image
 from torch import Tensor, nn
 from torchvision.models import MobileNet_V2_Weights, ResNet50_Weights, resnet50
+from torchvision.transforms.functional import to_pil_image
 
 from wam import checkpoints
 from wam.assets import AssetError, files
 from wam.catalogue import CATALOGUE
 from wam.classifier import several, supplied
 from wam.names import near
+from wam.pictures import Pictures
 
 __all__ = ["ImageClassifier", "efficientnet_lite0", "from_timm", "mobilenet_v2", "resnet50_robust", "timm_model"]
 
@@ -58,6 +60,9 @@ class ImageClassifier(nn.Module):
 
     ndim = 2
 
+    exclusive = True
+    """Whether one class alone is right, so that probabilities are a softmax, otherwise sigmoids. Can be set."""
+
     def __init__(
         self,
         name: str,
@@ -92,7 +97,7 @@ class ImageClassifier(nn.Module):
         """Batch ``(batch, 3, height, width)`` in model space, in the model's dtype and on its device.
 
         ``images`` is a PIL image or a :class:`wam.data.LabelledImage`, or several of them; sizes may
-        differ. Greyscale, palette and CMYK images are converted to RGB first.
+        differ. So are :class:`wam.pictures.Pictures`. Greyscale, palette and CMYK images are converted to RGB first.
 
         Raises
         ------
@@ -111,6 +116,8 @@ class ImageClassifier(nn.Module):
         fix = (
             "convert an array of 8-bit RGB with PIL.Image.fromarray; a tensor in model space goes to the model as it is"
         )
+        if isinstance(images, Pictures):
+            images = [to_pil_image((255 * values).round().byte()) for values in images.batch()]
         mode = "RGB" if len(self.mean) == 3 else "L"
         prepared = [self.transform(image.convert(mode)) for image in several(images, Image.Image, "image", fix)]
         if len(sizes := {tuple(x.shape) for x in prepared}) > 1:
@@ -166,16 +173,19 @@ def timm_model(name: str, pretrained: bool = True) -> ImageClassifier:
         network = timm.create_model(name, pretrained=pretrained)
     except OSError as error:
         raise AssetError(f"could not download the weights of {name} from timm's hub: {error} {OFFLINE}") from error
-    return from_timm(name, network, pretrained).eval()
+    return from_timm(name, network, pretrained)
 
 
 def from_timm(name: str, network: nn.Module, pretrained: bool = True) -> ImageClassifier:
-    """A network that timm made, with the preprocessing that its configuration states for evaluation.
+    """A network that timm made, in eval mode, with the preprocessing that its configuration states for evaluation.
+
+    Its classes are called as the configuration says, as ImageNet's where their number is that of one, or ``"class 0"``.
+    Of ``in_chans`` other than 3 the configuration knows nothing: :func:`wam.adapters.wrap` takes one channel.
 
     Raises
     ------
     ValueError
-        It has no classes.
+        It has no classes, or does not take images of three channels.
 
     Examples
     --------
@@ -187,17 +197,36 @@ def from_timm(name: str, network: nn.Module, pretrained: bool = True) -> ImageCl
     classes = network.num_classes
     if not classes:
         raise ValueError(f"{name} is an encoder without classes: there is no class score to explain; take a classifier")
-    config = timm.data.resolve_model_data_config(network)
+    config = timm.data.resolve_model_data_config(network.eval())
     transform = timm.data.create_transform(**config, is_training=False)
     _, height, width = config["input_size"]
+    _check_channels(name, network, height, width)
     given = {"mean": config["mean"], "std": config["std"], "input_size": (height, width), "pretrained": pretrained}
-    if classes == 1000:
-        return ImageClassifier(name, network, transform, **given)
-    subset, categories = timm.data.infer_imagenet_subset(network), [f"class {i}" for i in range(classes)]
-    if subset is not None:
-        info = timm.data.ImageNetInfo(subset)
-        categories = [info.index_to_description(i).partition(",")[0] for i in range(classes)]
-    return ImageClassifier(name, network, transform, categories=categories, **given)
+    names = getattr(network, "pretrained_cfg", {}).get("label_names") or ()
+    if len(names) == classes:
+        given["categories"] = names
+    elif subset := timm.data.infer_imagenet_subset(network):
+        if classes != 1000:  # for which there are shorter ones
+            info = timm.data.ImageNetInfo(subset)
+            given["categories"] = [info.index_to_description(i).partition(",")[0] for i in range(classes)]
+    else:
+        given["categories"] = [f"class {i}" for i in range(classes)]
+    return ImageClassifier(name, network, transform, **given).eval()
+
+
+def _check_channels(name: str, network: nn.Module, height: int, width: int) -> None:
+    """A ``ValueError`` if a network does not take three channels: its first convolution tells, otherwise a run."""
+    if next((part.in_channels for part in network.modules() if isinstance(part, nn.Conv2d)), None) == 3:
+        return
+    try:
+        with torch.no_grad():
+            network(torch.zeros(1, 3, height, width).to(next(network.parameters())))
+    except RuntimeError as error:
+        raise ValueError(
+            f"{name} does not take images of three channels, for which its configuration is made: {error}. For one "
+            f"channel call adapters.wrap(network, ndim=2, channels=1, input_size=({height}, {width}), mean=[...], "
+            "std=[...]) with the normalisation of its training"
+        ) from error
 
 
 def efficientnet_lite0(name: str = "efficientnet_lite0", pretrained: bool = True) -> ImageClassifier:

@@ -173,7 +173,8 @@ def optimise(
         What the ``sparsest`` mask must keep: ``"class"``, the class is the predicted one, or ``"score"``, its score is
         not below that of the full mask. The class of a model with a single score is always the predicted one.
     output
-        What is called probability, one of :data:`wam.perturbation.OUTPUTS`; the descent is on the score in any case.
+        What is called probability, one of :data:`wam.perturbation.OUTPUTS`; the descent is on the score anyway. For
+        a single score take ``"sigmoid"``: its softmax is 1.
     max_batch, progress
         The largest number of rows in one pass of the model, by default all, ``len(alpha) * len(x)`` (besides the pass,
         memory holds about ten masks per row); and whether to show a bar. After Ctrl-C the result is what there is at

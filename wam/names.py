@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import difflib
+import operator
 from collections.abc import Iterable, Sequence
+from typing import Any
 
 
 def near(name: object, known: Iterable[str], cutoff: float = 0.5, n: int = 3) -> str:
@@ -16,13 +18,15 @@ def near(name: object, known: Iterable[str], cutoff: float = 0.5, n: int = 3) ->
     return _meant(difflib.get_close_matches(str(name), list(known), n=n, cutoff=cutoff))
 
 
-def index(name: int | str, names: Sequence[str]) -> int:
+def index(name: Any, names: Sequence[str]) -> int:
     """The place of a name, in whatever case it is spelled, or of an index, as a number or as text; a name comes first.
+
+    An array or a tensor of one element is what is in it.
 
     Raises
     ------
     ValueError
-        There is no such name or index (near names are suggested), or several are called so.
+        There is no such name or index (near names are suggested), several are called so, or it is not one class.
 
     Examples
     --------
@@ -30,8 +34,9 @@ def index(name: int | str, names: Sequence[str]) -> int:
     >>> index("duck", ["Dog", "Duck"]), index("1", ["Dog", "Duck"]), index(0, ["Dog", "Duck"])
     (1, 1, 0)
     """
-    text = str(name)
-    found = [i for i, other in enumerate(names) if other.lower() == text.lower()] if isinstance(name, str) else []
+    names, one = list(map(str, names)), _one(name)
+    text = str(one)
+    found = [i for i, other in enumerate(names) if other.lower() == text.lower()] if isinstance(one, str) else []
     if len(found) == 1:
         return found[0]
     if found:
@@ -44,6 +49,17 @@ def index(name: int | str, names: Sequence[str]) -> int:
     close = [lower[other] for other in difflib.get_close_matches(text.lower(), lower, n=3, cutoff=0.5)]
     close += [other for key, other in lower.items() if text and text.lower() in key]
     raise ValueError(f"there is no class {text!r}; {_meant(close[:4]) or 'see model.categories'}")
+
+
+def _one(name: Any) -> int | str:
+    """A name as it is, and an index as an integer."""
+    try:
+        one = name.item() if hasattr(name, "item") else name
+        if not isinstance(one, bool):
+            return one if isinstance(one, str) else operator.index(one)
+    except (TypeError, ValueError, RuntimeError):
+        pass
+    raise ValueError(f"one class is meant: give its name or index, got {name!r}")
 
 
 def _meant(names: Iterable[str]) -> str:

@@ -102,8 +102,10 @@ class Watch:
     def __call__(self, inputs: Tensor, sample: Tensor | None = None) -> Tensor:
         """At every input, for the class of its sample; a single input is watched for the classes of all."""
         target = self.explanation.target if sample is None else self.explanation.target[sample]
-        found = [OUTPUTS[self.output](scores(self.model, part)) for part in inputs.split(self.max_batch)]
-        return select(torch.cat(found), target)[0]
+        found = torch.cat([scores(self.model, part) for part in inputs.split(self.max_batch)])
+        if found.shape[1] == 1 and self.output in ("softmax", "top1"):
+            raise ValueError(f"one score alone has no {self.output}: take output='sigmoid' or 'logit'")
+        return select(OUTPUTS[self.output](found), target)[0]
 
     def sweep(self, path: Path, mask: Mask, draws: int, kinds: Sequence[str], progress: bool = False) -> list[Tensor]:
         """The output at ``draws`` masks of every sample, ``(batch, draws)``, for each of ``kinds`` (path's methods)."""

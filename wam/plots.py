@@ -212,6 +212,8 @@ def _sample(e: Explanation, images: np.ndarray, sample: int) -> tuple[Explanatio
     shape, channels = e.attributions.shape, e.attributions.pack()[0].shape[1]
     if len(shape) != 2 or channels not in (1, 3):
         raise ValueError(f"this figure is for images, not for {channels} channels of {len(shape)} dimensions")
+    if channels == 1 and np.shape(images)[-1:] == (3,):  # as classifiers show what they see in grey
+        images = np.asarray(images)[..., :1]
     if np.shape(images) != (size := (len(e), *shape, channels)):
         raise ValueError(f"expected images {size}, got {np.shape(images)}: pass model.display(x) of the same x")
     return e[sample], np.asarray(images[sample], dtype=float)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import PosixPath, WindowsPath
 from typing import Any
 
 import numpy as np
@@ -24,6 +25,12 @@ NOUNS = {1: "sound", 2: "image", 3: "volume"}
 EMBEDDED = {1: "yamnet", 2: "efficientnet_lite0", 3: "digits3d"}
 """A classifier for each that needs nothing else."""
 
+_FIXES = {
+    str: "wam.inputs.read(path) reads a file",
+    np.ndarray: "PIL.Image.fromarray makes an image of bytes, torch.from_numpy a tensor",
+}
+_FIXES |= dict.fromkeys((PosixPath, WindowsPath), _FIXES[str])
+
 
 def dimensions(example: Any) -> int:
     """1 for a recording, 2 for an image, 3 for a volume; of anything else 3, too, for :func:`prepared` to refuse.
@@ -41,10 +48,20 @@ def check(model: Any, example: Any) -> None:
     """A ``TypeError`` if what a model explains has another number of :func:`dimensions` than this example."""
     if (kind := dimensions(example)) != model.ndim:
         what = {1: "a recording", 2: "an image"}.get(kind, "a volume" if isinstance(example, Tensor | Examples) else "")
-        raise TypeError(
-            f"{model.name} explains {NOUNS[model.ndim]}s, got {what or type(example).__name__}"
-            + (f": choose a model of {NOUNS[kind]}s, such as {EMBEDDED[kind]}" if what else "")
-        )
+        fix = f"choose a model of {NOUNS[kind]}s, such as {EMBEDDED[kind]}" if what else _FIXES.get(type(example), "")
+        if isinstance(example, Tensor) and example.ndim == model.ndim + 1:
+            what, fix = f"a tensor {tuple(example.shape)}", "as the model takes it, it has a batch axis, too: x[None]"
+        what = what or type(example).__name__
+        raise TypeError(f"{model.name} explains {NOUNS[model.ndim]}s, got {what}{f': {fix}' if fix else ''}")
+
+
+def checked(model: Any) -> None:
+    """A ``TypeError`` if a model is no classifier of :mod:`wam.models` or :mod:`wam.adapters`, or in half precision."""
+    if not all(hasattr(model, name) for name in ("ndim", "categories", "prepare", "exclusive")):
+        raise TypeError(f"{type(model).__name__} is no classifier yet: wam.adapters.wrap(model, ndim=2, ...) makes one")
+    kinds = {parameter.dtype for parameter in model.parameters() if parameter.is_floating_point()}
+    if half := kinds - {torch.float32, torch.float64}:
+        raise TypeError(f"{model.name} computes in {half.pop()}, explanations in float32 or float64: model.float()")
 
 
 def prepared(model: Any, example: Any, seconds: float | None = None) -> tuple[Tensor, dict[str, Any]]:
@@ -79,6 +96,8 @@ def prepared(model: Any, example: Any, seconds: float | None = None) -> tuple[Te
         return model.prepare(clip.fit(length).normalised()), {"seconds explained": length, "rate": model.rate}
     if ndim == 2:
         return model.prepare(_shrunk(model, example) if isinstance(model, PictureClassifier) else example), {}
+    if isinstance(example, Tensor) and example.ndim == ndim:
+        raise TypeError(f"{model.name} takes volumes with their channels, got {tuple(example.shape)}: x[None] has one")
     if isinstance(example, Tensor) and getattr(model, "transform", None) is None:
         low, high = float(example.min()), float(example.max())
         if low < 0 or high > 1:

@@ -24,8 +24,8 @@ from wam.explanation import Explanation
 from wam.files import replace_all
 from wam.methods import METHODS, SHORT, explained, fitting
 from wam.names import index
-from wam.preparation import prepared
-from wam.report_files import contents
+from wam.preparation import checked, prepared
+from wam.report_files import NAMES, contents
 from wam.scoring import frozen, scores
 
 __all__ = ["Report", "explain"]
@@ -54,8 +54,8 @@ class Report:
     explanation
         The explanation of ``x``.
     logits, probabilities
-        What the model says, ``(classes,)`` each: softmax; or, for classifiers of sounds, whose classes do not exclude
-        each other, sigmoids.
+        What the model says, ``(classes,)`` each: softmax; or sigmoids, of one logit, and of classifiers whose classes
+        do not exclude each other (``model.exclusive``).
     top
         The share of the coefficients in the reconstruction.
     picture
@@ -189,7 +189,7 @@ class Report:
         ...     sorted(file.name for file in report.save(folder))[:3]
         ['attributions.safetensors', 'explanation.png', 'reconstruction.npy']
         """
-        return replace_all(Path(folder), contents(self, more))
+        return replace_all(Path(folder), contents(self, more), stale=NAMES)
 
     def __str__(self) -> str:
         e, digits = self.explanation, max(len(str(scale["scale"])) for scale in self.scales)
@@ -207,6 +207,8 @@ class Report:
             rise, gap = float(e.score - e.baseline_score), float(e.completeness_gap)
             total = sum(scale["signed_sum"] for scale in self.scales)
             hint = "; more steps make it smaller" if gap > 0.1 * abs(rise) else ""
+            if gap > 0.9 * abs(rise):
+                hint = "; the score hardly changes on the path, as where a model normalises its input: take SmoothGrad"
             lines.append(f"sum {total:+.3f}, rise of the score from the baseline {rise:+.3f}: a gap of {gap:.3f}{hint}")
         return "\n".join(lines)
 
@@ -258,7 +260,7 @@ def explain(
     Raises
     ------
     TypeError
-        The example is not one for this model.
+        The example is not one for this model, or the model is no classifier, or one in half precision.
     ValueError
         An unknown method, class or wavelet (near names are suggested), too many levels, or another number out of range.
 
@@ -273,6 +275,7 @@ def explain(
     choice(method, [*METHODS, *SHORT], "method")
     if not 0 < top <= 1:
         raise ValueError(f"top, the share of the coefficients kept, must be above 0 and at most 1, got {top!r}")
+    checked(model)
     began, ndim, categories = time.perf_counter(), model.ndim, model.categories
     x, how = prepared(model, example, seconds)
     frame = fitting(x, wavelet, levels)
@@ -288,7 +291,7 @@ def explain(
         x=x.cpu(),
         explanation=e,
         logits=logits.cpu(),
-        probabilities=(logits.sigmoid() if ndim == 1 else logits.softmax(0)).cpu(),
+        probabilities=(logits.softmax(0) if len(logits) > 1 and model.exclusive else logits.sigmoid()).cpu(),
         top=top,
         picture=model.display(x) if ndim == 2 else None,
         rate=model.rate if ndim == 1 else None,

@@ -20,6 +20,10 @@ from wam.clips import Clip
 if TYPE_CHECKING:
     from wam.report import Report
 
+NAMES = ("summary.json", "attributions.safetensors", "explanation.png", "scales.png", "spectrogram.png", "slices.png")
+NAMES += ("reconstruction.png", "reconstruction.wav", "reconstruction.npy")
+"""All names that files of reports have."""
+
 
 def contents(report: Report, more: Mapping[str, Any]) -> dict[str, Callable[[Path], Any]]:
     """The files of :meth:`wam.report.Report.save`, for :func:`wam.files.replace_all`; figures are drawn here.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
@@ -17,7 +17,8 @@ def frozen(model: Model) -> Iterator[None]:
     """Evaluation mode without parameter gradients while the block runs; every flag is restored, errors or not.
 
     Only a module, or a method of one, can be put in evaluation mode. A plain function that calls a module is evaluated
-    as it is: call ``module.eval()`` first, or wrap the module in another one.
+    as it is: call ``module.eval()`` first, or wrap the module in another one. With recurrent layers cuDNN is off
+    meanwhile: in evaluation mode it has no gradients for them.
 
     >>> import torch, wam.scoring
     >>> net = torch.nn.Sequential(torch.nn.Linear(2, 2), torch.nn.Dropout()).train()
@@ -31,12 +32,15 @@ def frozen(model: Model) -> Iterator[None]:
     owner = owner if isinstance(owner, nn.Module) else nn.Module()
     training = [(module, module.training) for module in owner.modules() if hasattr(module, "training")]
     learning = [(parameter, parameter.requires_grad) for parameter in owner.parameters()]
+    recurrent = any(isinstance(module, nn.RNNBase) for module in owner.modules())
+    cudnn = torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext()
     try:
         for module, _ in training:
             module.training = False
         for parameter, _ in learning:
             parameter.requires_grad_(False)
-        yield
+        with cudnn:
+            yield
     finally:
         for module, flag in training:
             module.training = flag

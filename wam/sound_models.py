@@ -51,6 +51,9 @@ class SoundClassifier(nn.Module):
 
     ndim = 1
 
+    exclusive = False
+    """Whether one class alone is right, so that probabilities are a softmax, otherwise sigmoids. Can be set."""
+
     def __init__(
         self,
         name: str,
