@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -32,20 +32,20 @@ def frozen(model: Model) -> Iterator[None]:
     owner = owner if isinstance(owner, nn.Module) else nn.Module()
     training = [(module, module.training) for module in owner.modules() if hasattr(module, "training")]
     learning = [(parameter, parameter.requires_grad) for parameter in owner.parameters()]
-    recurrent = any(isinstance(module, nn.RNNBase) for module in owner.modules())
-    cudnn = torch.backends.cudnn.flags(enabled=False) if recurrent else nullcontext()
+    cudnn = torch.backends.cudnn.enabled  # by itself: flags() sets switches of precision, too
     try:
         for module, _ in training:
             module.training = False
         for parameter, _ in learning:
             parameter.requires_grad_(False)
-        with cudnn:
-            yield
+        torch.backends.cudnn.enabled = cudnn and not any(isinstance(module, nn.RNNBase) for module in owner.modules())
+        yield
     finally:
         for module, flag in training:
             module.training = flag
         for parameter, flag in learning:
             parameter.requires_grad_(flag)
+        torch.backends.cudnn.enabled = cudnn
 
 
 def scores(model: Model, inputs: Tensor) -> Tensor:
