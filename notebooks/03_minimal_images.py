@@ -658,7 +658,7 @@ def needed(table):
     (_, photo_grey, photo_fine, _), (_, grey, fine, _) = found.values()
     less = ["matters as much as", "matters more than", "matters less than"]  # by the sign of a difference
     text += f"In photographs colour {less[np.sign(photo_grey - photo_fine)]} the finest level; in minimal images it "
-    text += f"{less[np.sign(grey - fine)]} that level. By the paper it matters less there than texture and edges. "
+    text += f"{less[np.sign(grey - fine)]} that level. The paper says it matters less there than texture and edges. "
     if photo_grey < photo_fine and grey > fine:
         text += "A mask that is free to choose in three channels has put colour to use. (There is little of level 1 in "
         text += "them to be lost. What they cannot spare are edges and textures altogether, as the paper says.)"

@@ -912,7 +912,7 @@ text += f"{sg[loud]['mean']:.1f} dB. "
 if np.mean(slopes["WAM-SG"]) < 0 < np.mean(slopes["WAM-IG"]) and sg[quiet]["mean"] > sg[loud]["mean"]:
     text += "**WAM-SG leans towards what is faint**, if weakly within an octave; WAM-IG goes with the level. "
     text += f"1/|z|, which knows no network, does so too ({selective.loc[quiet, '1/|z|']['mean']:.1f} dB and "
-    text += f"{selective.loc[loud, '1/|z|']['mean']:.1f} dB). "
+    text += f"{selective.loc[loud, '1/|z|']['mean']:.1f} dB). WAM-IG goes with the level. "
 text += f"WAM-SG minus 1/|z|: {listed(fainter)}; own class minus other class: {listed(shifted) or '–'}. "
 sure = [g for g, (_, low, _) in shifted.items() if low > 0]
 text += f"By the intervals it depends on the class at gain {' and '.join(f'{g:g}' for g in sure)}. " if sure else ""
