@@ -54,8 +54,7 @@ class Report:
     explanation
         The explanation of ``x``.
     logits, probabilities
-        What the model says, ``(classes,)`` each: softmax; or sigmoids, of one logit, and of classifiers whose classes
-        do not exclude each other (``model.exclusive``).
+        What the model says, ``(classes,)`` each: softmax; or sigmoids, of one logit or if not ``model.exclusive``.
     top
         The share of the coefficients in the reconstruction.
     picture
@@ -168,7 +167,8 @@ class Report:
 
         ``explanation.png`` and the other :meth:`figures`; ``reconstruction.png`` (at the input size of the model),
         ``.wav`` or ``.npy``; ``attributions.safetensors``, which :func:`wam.load` reads; ``summary.json``. They are put
-        in place when all of them are whole: a full disk or an interruption leaves the folder as it was.
+        in place when all of them are whole: a full disk or an interruption leaves the folder as it was. What an earlier
+        report left there under such a name is removed; other files stay.
 
         Parameters
         ----------
