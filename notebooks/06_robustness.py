@@ -96,9 +96,9 @@ device = "cuda" if torch.cuda.is_available() else "cpu"
 # - **The CIFAR-10 family**: four small residual networks of one architecture with the same initial weights, trained for
 #   this book after those four recipes ([`python -m wam.recipes cifar10`](../book/api_training.md)). The adversary may
 #   move each value of a picture by 4/255. After few epochs on two processor cores, their accuracies are no records.
-#   They had neither equal time nor equal steps: ERM and ADV-Fast saw every picture 20 times, ADV, whose adversary takes
-#   seven steps, 12 times, and ADV-Free 10 times, each four times in a row. So read the family as three robust networks
-#   against one, not as a race between the three.
+#   They did not see the pictures equally often (the card of each network has its settings): ADV, whose adversary takes
+#   seven steps, ran through them fewer times than ERM and ADV-Fast, and ADV-Free takes each batch four times in a row.
+#   So read the family as three robust networks against one, not as a race between the three.
 # - **The MNIST pair**: two LeNets by the authors of AdverTorch, one trained as usual, one against projected gradient
 #   descent (PGD) with a radius of 0.3. We did not train them, and the pictures are of another kind: strokes on black.
 #

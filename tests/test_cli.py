@@ -390,6 +390,8 @@ def test_defaults_in_the_help_are_the_real_ones(capsys):
     assert "haar, or sym8 for sounds" in text and "default: 3, or 5 for sounds" in text
     assert methods.STEPS == {1: 16, 2: 64, 3: 16} and "default: 64, or 16 for sounds and volumes" in text
     assert methods.SAMPLES == {1: 16, 2: 16, 3: 25} and "default: 16, or 25 for volumes" in text
+    for name in (*methods.METHODS, *methods.SHORT):
+        assert cli._parser().parse_args(["explain", "a.png", "--method", name]).method == name
     assert "divided by its peak" in text and "a model of your own" in text
     assert preparation.SECONDS == 5 and "default: at most 5" in text
 

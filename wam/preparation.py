@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import PosixPath, WindowsPath
+import os
 from typing import Any
 
 import numpy as np
@@ -26,10 +26,9 @@ EMBEDDED = {1: "yamnet", 2: "efficientnet_lite0", 3: "digits3d"}
 """A classifier for each that needs nothing else."""
 
 _FIXES = {
-    str: "wam.inputs.read(path) reads a file",
-    np.ndarray: "PIL.Image.fromarray makes an image of bytes, torch.from_numpy a tensor",
+    (str, os.PathLike): "wam.inputs.read(path) reads a file",
+    (np.ndarray,): "PIL.Image.fromarray makes an image of bytes, torch.from_numpy a tensor",
 }
-_FIXES |= dict.fromkeys((PosixPath, WindowsPath), _FIXES[str])
 
 
 def dimensions(example: Any) -> int:
@@ -48,7 +47,8 @@ def check(model: Any, example: Any) -> None:
     """A ``TypeError`` if what a model explains has another number of :func:`dimensions` than this example."""
     if (kind := dimensions(example)) != model.ndim:
         what = {1: "a recording", 2: "an image"}.get(kind, "a volume" if isinstance(example, Tensor | Examples) else "")
-        fix = f"choose a model of {NOUNS[kind]}s, such as {EMBEDDED[kind]}" if what else _FIXES.get(type(example), "")
+        fix = next((fix for kinds, fix in _FIXES.items() if isinstance(example, kinds)), "")
+        fix = f"choose a model of {NOUNS[kind]}s, such as {EMBEDDED[kind]}" if what else fix
         if isinstance(example, Tensor) and example.ndim == model.ndim + 1:
             what, fix = f"a tensor {tuple(example.shape)}", "as the model takes it, it has a batch axis, too: x[None]"
         what = what or type(example).__name__
